@@ -1,0 +1,55 @@
+// A full count of a tree of the backing: bytes and objects by lot, in parallel.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lots.h"
+#include "paths.h"
+
+namespace vreserve {
+
+struct LotCount {
+  std::int64_t bytes = 0;    // sum of st_size of regular files
+  std::int64_t objects = 0;  // non-directory inodes, each once
+};
+
+// An inode whose names lie in several lots; `lot` is that of the bytewise first path.
+struct Straddler {
+  dev_t device = 0;
+  ino_t inode = 0;
+  LotId lot = kNoLot;
+  std::string path;  // that first path, absolute in the mount
+};
+
+struct CountProgress {  // read by others while the count runs
+  std::atomic<std::int64_t> files{0};
+  std::atomic<std::int64_t> directories{0};
+  std::atomic<std::int64_t> bytes{0};
+  std::atomic<bool> cancel{false};
+};
+
+struct CountOutcome {
+  // errno of the first entry that could not be read, with its path; ECANCELED when cancelled. Then all else is partial.
+  int error = 0;
+  std::string error_path;
+  std::unordered_map<LotId, LotCount> lots;
+  std::int64_t hole_bytes = 0;  // sum over regular files of max(0, st_size - 512 * st_blocks)
+  std::vector<Straddler> straddling;
+  // The bytewise first path of an inode with a name outside what was walked (fewer names seen than st_nlink); empty: none.
+  std::string partial;
+};
+
+// Counts what is at `path` (absolute in the mount; "/" is root_fd itself; a file counts as itself; absent counts nothing).
+// Each entry belongs to the lot that `paths` gives it. Not counted: `.vreserve` directly below the root (unless `path`
+// leads into it), and anything on another device than root_fd. No symlink is followed: below one, all is absent.
+// What vanishes during the walk is as if it had not been. Sums end at 2^63 - 1. threads: at least 1.
+CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
+                        CountProgress& progress) noexcept;
+
+}  // namespace vreserve

@@ -1,0 +1,457 @@
+#include "device.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+extern char** environ;
+
+namespace vreserve {
+
+namespace {
+
+constexpr std::size_t kMaxWrite = 1U << 20;
+constexpr std::size_t kPage = 4096;
+// The header and the fixed part of a WRITE come before its payload.
+constexpr std::size_t kBeforePayload = sizeof(fuse::InHeader) + sizeof(fuse::WriteIn);
+constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;
+constexpr int kWakeSignal = SIGURG;  // ignored by default, so it can never end the process
+constexpr auto kPoll = std::chrono::microseconds(40);
+
+void do_nothing(int) {}
+
+char* map_buffer(std::size_t size) noexcept {
+  void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) std::abort();
+  return static_cast<char*>(memory);
+}
+
+// True when the thread sleeps in the kernel. A thread that has just taken a request off the device runs.
+bool is_asleep(pid_t tid) noexcept {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", static_cast<int>(tid));
+  const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  char text[256];
+  const ssize_t size = fd ? ::read(fd.get(), text, sizeof text - 1) : -1;
+  if (size <= 0) return true;  // it has ended
+  text[size] = 0;
+  const char* const after = std::strrchr(text, ')');
+  return after != nullptr && after[1] == ' ' && after[2] == 'S';
+}
+
+}  // namespace
+
+bool may_give_back(std::uint32_t opcode) noexcept {
+  switch (opcode) {
+    case fuse::RELEASE:
+    case fuse::UNLINK:
+    case fuse::RENAME:
+    case fuse::RENAME2:
+    case fuse::SETATTR:
+    case fuse::OPEN:  // with O_TRUNC
+      return true;
+    default:
+      return false;
+  }
+}
+
+Request::~Request() {
+  if (answered_) return;
+  std::fprintf(stderr, "vreserve: broken invariant: request %u was never answered\n", header_.opcode);
+  std::abort();
+}
+
+const char* Request::text(std::size_t offset) const noexcept {
+  if (offset >= size_ || std::memchr(body_ + offset, 0, size_ - offset) == nullptr) return "";
+  return body_ + offset;
+}
+
+void Request::reply(const void* data, std::size_t size) noexcept {
+  const iovec part{const_cast<void*>(data), size};
+  reply(std::span(&part, size == 0 ? 0 : 1));
+}
+
+void Request::reply(std::span<const iovec> parts) noexcept {
+  answered_ = true;
+  device_.answer(fd_, header_.unique, 0, parts);
+}
+
+void Request::fail(int error) noexcept {
+  answered_ = true;
+  device_.answer(fd_, header_.unique, -error, {});
+}
+
+Device::Device() {
+  struct sigaction action {};
+  action.sa_handler = do_nothing;  // without SA_RESTART: read(2) of the device comes back
+  ::sigaction(kWakeSignal, &action, nullptr);
+}
+
+Device::~Device() { stop(); }
+
+int Device::mount(const DeviceOptions& options, int probe, std::string& why) noexcept {
+  options_ = options;
+  const int error = ::geteuid() == 0 ? mount_as_root(why) : mount_as_user(why);
+  if (error != 0) return error;
+  const int refused = shake_hands(probe, why);
+  if (refused != 0) {
+    fd_.reset();
+    if (::geteuid() == 0) ::umount2(options_.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  }
+  return refused;
+}
+
+int Device::mount_as_root(std::string& why) noexcept {
+  fd_ = Fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!fd_) {
+    why = "cannot open /dev/fuse";
+    return -errno;
+  }
+  std::string data = "fd=" + std::to_string(fd_.get()) + ",rootmode=40000,user_id=" + std::to_string(::geteuid()) +
+                     ",group_id=" + std::to_string(::getegid()) + ",default_permissions";
+  if (options_.allow_other) data += ",allow_other";
+  unsigned long flags = 0;
+  if (!options_.suid) flags |= MS_NOSUID;
+  if (!options_.dev) flags |= MS_NODEV;
+  if (options_.read_only) flags |= MS_RDONLY;
+  if (::mount(options_.source.c_str(), options_.mountpoint.c_str(), "fuse.vreserve", flags, data.c_str()) != 0) {
+    why = "cannot mount on " + options_.mountpoint;
+    return -errno;
+  }
+  return 0;
+}
+
+// fusermount3 mounts and passes the device's descriptor back over a socket.
+int Device::mount_as_user(std::string& why) noexcept {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -errno;
+  const Fd ours(ends[0]);
+  Fd theirs(ends[1]);
+  ::fcntl(theirs.get(), F_SETFD, 0);
+  std::string text = "fsname=" + options_.source + ",subtype=vreserve,default_permissions";
+  // fusermount3 takes a comma or backslash in a value only when it is escaped.
+  if (options_.allow_other) text += ",allow_other";
+  if (options_.read_only) text += ",ro";
+  std::vector<std::string> environment{"_FUSE_COMMFD=" + std::to_string(theirs.get())};
+  std::vector<char*> envp{environment[0].data()};
+  for (char** entry = environ; *entry != nullptr; ++entry) envp.push_back(*entry);
+  envp.push_back(nullptr);
+  char program[] = "fusermount3", dash_o[] = "-o", dashes[] = "--";
+  char* argv[] = {program, dash_o, text.data(), dashes, options_.mountpoint.data(), nullptr};
+  pid_t child = 0;
+  const int spawned = ::posix_spawnp(&child, program, nullptr, nullptr, argv, envp.data());
+  theirs.reset();
+  if (spawned != 0) {
+    why = "cannot run fusermount3 (install the package fuse3)";
+    return -spawned;
+  }
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t received = 0;
+  do {
+    received = ::recvmsg(ours.get(), &message, MSG_CMSG_CLOEXEC);
+  } while (received < 0 && errno == EINTR);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  const cmsghdr* const header = received > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) {
+    why = "fusermount3 did not mount on " + options_.mountpoint +
+          (options_.allow_other ? " (--allow-other needs user_allow_other in /etc/fuse.conf)" : "");
+    return -EPERM;
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  fd_ = Fd(fd);
+  return 0;
+}
+
+int Device::shake_hands(int probe, std::string& why) noexcept {
+  std::vector<char> buffer(kBuffer);
+  ssize_t size = 0;
+  do {
+    size = ::read(fd_.get(), buffer.data(), buffer.size());
+  } while (size < 0 && errno == EINTR);
+  const auto* const header = reinterpret_cast<const fuse::InHeader*>(buffer.data());
+  const auto* const in = reinterpret_cast<const fuse::InitIn*>(header + 1);
+  if (size < static_cast<ssize_t>(sizeof *header + sizeof *in) || header->opcode != fuse::INIT) {
+    why = "the kernel did not begin with INIT";
+    return size < 0 ? -errno : -EPROTO;
+  }
+  if (in->major != fuse::kVersion || in->minor < fuse::kOldestMinor || (in->flags & fuse::INIT_EXT) == 0) {
+    why = "this kernel's FUSE is too old (Linux 5.17 or later is needed)";
+    answer(fd_.get(), header->unique, -EPROTO, {});
+    return -EPROTO;
+  }
+  const std::uint64_t offered = in->flags | (std::uint64_t{in->flags2} << 32);
+  std::uint64_t wanted = fuse::ASYNC_READ | fuse::ATOMIC_O_TRUNC | fuse::BIG_WRITES | fuse::DONT_MASK |
+                         fuse::AUTO_INVAL_DATA | fuse::DO_READDIRPLUS | fuse::READDIRPLUS_AUTO | fuse::ASYNC_DIO |
+                         fuse::PARALLEL_DIROPS | fuse::POSIX_ACL | fuse::MAX_PAGES | fuse::CACHE_SYMLINKS |
+                         fuse::NO_OPENDIR_SUPPORT | fuse::HANDLE_KILLPRIV_V2 | fuse::SETXATTR_EXT | fuse::INIT_EXT |
+                         fuse::DIRECT_IO_ALLOW_MMAP;
+  if (::geteuid() == 0) wanted |= fuse::ALLOW_IDMAP;
+  if (options_.passthrough) wanted |= fuse::PASSTHROUGH;
+  info_.flags = offered & wanted;
+  info_.kernel_minor = in->minor;
+  if ((info_.flags & fuse::HANDLE_KILLPRIV_V2) == 0) {
+    why = "this kernel's FUSE has no HANDLE_KILLPRIV_V2 (Linux 5.17 or later is needed)";
+    answer(fd_.get(), header->unique, -EPROTO, {});
+    return -EPROTO;
+  }
+
+  fuse::InitOut out{};
+  out.major = fuse::kVersion;
+  out.minor = std::min(in->minor, fuse::kMinorVersion);
+  out.max_readahead = in->max_readahead;
+  out.flags = static_cast<std::uint32_t>(info_.flags);
+  out.flags2 = static_cast<std::uint32_t>(info_.flags >> 32);
+  out.max_background = 4096;  // RELEASE is a background request and must not be held back
+  out.congestion_threshold = 3072;
+  out.max_write = kMaxWrite;
+  out.max_pages = kMaxWrite / kPage;
+  out.time_gran = 1;
+  // With 1 an overlay can still be stacked on the mount.
+  out.max_stack_depth = (info_.flags & fuse::PASSTHROUGH) != 0 ? options_.stack_depth : 0;
+  struct stat st {};
+  const iovec part{&out, sizeof out};
+  answer(fd_.get(), header->unique, 0, std::span(&part, 1));
+
+  if (!options_.passthrough) {
+    info_.passthrough_reason = "switched off";
+  } else if ((info_.flags & fuse::PASSTHROUGH) == 0) {
+    info_.passthrough_reason = "not offered by this kernel (Linux 6.9 or later has it)";
+  } else if (probe < 0 || ::fstat(probe, &st) != 0) {
+    info_.passthrough_reason = "no file of the backing to try it with";
+  } else if (const std::uint32_t id = backing_open(probe); id != 0) {
+    backing_close(id);
+    info_.passthrough = true;
+  } else {
+    info_.passthrough_reason = std::string("refused by the kernel: ") + std::strerror(errno);
+  }
+  return 0;
+}
+
+std::uint32_t Device::backing_open(int fd) noexcept {
+  fuse::BackingMap map{};
+  map.fd = fd;
+  const int id = ::ioctl(fd_.get(), fuse::kIocBackingOpen, &map);
+  return id > 0 ? static_cast<std::uint32_t>(id) : 0;
+}
+
+void Device::backing_close(std::uint32_t id) noexcept {
+  if (id != 0) ::ioctl(fd_.get(), fuse::kIocBackingClose, &id);
+}
+
+void Device::answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept {
+  fuse::OutHeader header{};
+  header.unique = unique;
+  header.error = error;
+  std::array<iovec, 4> vector{};
+  vector[0] = {&header, sizeof header};
+  std::size_t size = sizeof header;
+  std::size_t count = 1;
+  for (const iovec& part : parts) {
+    vector[count++] = part;
+    size += part.iov_len;
+  }
+  header.len = static_cast<std::uint32_t>(size);
+  // ENOENT: the request was interrupted away or the mount is going; ENODEV: it has gone. Nobody waits then.
+  while (::writev(fd, vector.data(), static_cast<int>(count)) < 0 && errno == EINTR) {
+  }
+}
+
+void Device::invalidate_inode(std::uint64_t nodeid, bool data) noexcept {
+  fuse::NotifyInvalInodeOut out{};
+  out.ino = nodeid;
+  out.off = data ? 0 : -1;
+  const iovec part{&out, sizeof out};
+  answer(fd_.get(), 0, fuse::INVAL_INODE, std::span(&part, 1));
+}
+
+void Device::invalidate_entry(std::uint64_t parent, const char* name) noexcept {
+  fuse::NotifyInvalEntryOut out{};
+  out.parent = parent;
+  out.namelen = static_cast<std::uint32_t>(std::strlen(name));
+  const std::array<iovec, 2> parts{{{&out, sizeof out}, {const_cast<char*>(name), out.namelen + 1U}}};
+  answer(fd_.get(), 0, fuse::INVAL_ENTRY, parts);
+}
+
+void Device::serve(Handler handler, std::function<void()> ended) noexcept {
+  handler_ = std::move(handler);
+  ended_ = std::move(ended);
+  const unsigned count =
+      options_.threads != 0 ? options_.threads : std::clamp(std::thread::hardware_concurrency() * 4, 8U, 32U);
+  running_ = count;
+  const auto clone = [this](bool blocking) -> Fd {
+    Fd fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | (blocking ? 0 : O_NONBLOCK)));
+    std::uint32_t from = static_cast<std::uint32_t>(fd_.get());
+    if (fd && ::ioctl(fd.get(), fuse::kIocClone, &from) != 0) fd.reset();
+    return fd;
+  };
+  for (unsigned i = 0; i < count; ++i) {
+    auto worker = std::make_unique<Worker>();
+    worker->blocking = clone(true);
+    if (!worker->blocking) worker->blocking = Fd(::dup(fd_.get()));
+    worker->polling = clone(false);
+    worker->buffer = map_buffer(kBuffer) + kPage - kBeforePayload;
+    worker->reply_buffer = map_buffer(kMaxWrite + kPage);
+    enlist(*worker);
+    threads_.push_back(std::move(worker));
+  }
+  for (auto& worker : threads_) worker->thread = std::thread([this, w = worker.get()] { run(*w); });
+}
+
+ssize_t Device::next_request(Worker& worker, int& fd) noexcept {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::size_t size = kBuffer - kPage + kBeforePayload;
+  // One thread at a time asks again for a while before it sleeps: a wake-up costs more than most requests.
+  if (worker.polling && !someone_polls_.exchange(true, std::memory_order_acquire)) {
+    const auto until = Clock::now() + kPoll;
+    fd = worker.polling.get();
+    ssize_t got = 0;
+    do {
+      got = ::read(fd, worker.buffer, size);
+    } while (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !stopping_.load(std::memory_order_relaxed) &&
+             Clock::now() < until);
+    const int error = errno;
+    someone_polls_.store(false, std::memory_order_release);
+    if (got >= 0) return got;
+    if (error != EAGAIN) return -error;
+  }
+  fd = worker.blocking.get();
+  return checked(::read(fd, worker.buffer, size));
+}
+
+void Device::begin(Worker& worker, std::uint32_t opcode) noexcept {
+  worker.gives_back.store(may_give_back(opcode), std::memory_order_relaxed);
+  worker.turn.store(worker.turn.load(std::memory_order_relaxed) + 1);  // before anything that others may freeze
+  worker.reading.store(false, std::memory_order_release);
+}
+
+void Device::end(Worker& worker) noexcept {
+  worker.reading.store(true, std::memory_order_relaxed);
+  worker.turn.store(worker.turn.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+void Device::run(Worker& worker) noexcept {
+  ::pthread_setname_np(::pthread_self(), "vreserve-data");
+  sigset_t mask;
+  ::sigfillset(&mask);
+  ::sigdelset(&mask, kWakeSignal);
+  ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  ::unshare(CLONE_FS);  // the umask becomes this thread's own
+  ::umask(0);
+  worker.tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  worker.reading = true;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    int fd = -1;
+    const ssize_t size = next_request(worker, fd);
+    if (size < 0) {
+      if (size == -EINTR || size == -EAGAIN || size == -ENOENT) continue;
+      break;  // ENODEV: the mount is gone
+    }
+    const auto& header = *reinterpret_cast<const fuse::InHeader*>(worker.buffer);
+    begin(worker, header.opcode);
+    served_[header.opcode % fuse::kOpcodes].fetch_add(1, std::memory_order_relaxed);
+    {
+      Request request(*this, fd, header, worker.buffer + sizeof header, static_cast<std::size_t>(size) - sizeof header,
+                      &worker);
+      handler_(request);
+    }
+    end(worker);
+  }
+  worker.reading = false;
+  delist(worker);
+  worker.ended.store(true, std::memory_order_release);
+  if (running_.fetch_sub(1) == 1) ended_();
+}
+
+void Device::stop() noexcept {
+  stopping_ = true;
+  for (auto& worker : threads_) {
+    while (worker->thread.joinable()) {
+      const pid_t tid = worker->tid.load();
+      // Again and again: a signal that comes between the check and read(2) is lost.
+      if (!worker->ended.load(std::memory_order_acquire)) {
+        if (tid != 0) ::syscall(SYS_tgkill, ::getpid(), tid, kWakeSignal);
+        ::usleep(1000);
+        continue;
+      }
+      worker->thread.join();
+    }
+    ::munmap(worker->buffer + kBeforePayload - kPage, kBuffer);
+    ::munmap(worker->reply_buffer, kMaxWrite + kPage);
+  }
+  threads_.clear();
+  fd_.reset();
+}
+
+void Device::enlist(Worker& worker) noexcept {
+  const std::lock_guard guard(workers_mutex_);
+  workers_.push_back(&worker);
+}
+
+void Device::delist(Worker& worker) noexcept {
+  const std::lock_guard guard(workers_mutex_);
+  std::erase(workers_, &worker);
+}
+
+void Device::quiesce(const Worker* self) noexcept {
+  std::vector<std::pair<Worker*, std::uint64_t>> busy;
+  {
+    const std::lock_guard guard(workers_mutex_);
+    for (Worker* worker : workers_) {
+      const std::uint64_t turn = worker->turn.load();
+      if (worker != self && turn % 2 == 1) busy.emplace_back(worker, turn);
+    }
+  }
+  for (const auto& [worker, turn] : busy) {
+    while (worker->turn.load(std::memory_order_acquire) == turn) ::usleep(50);
+  }
+}
+
+void Device::settle(Worker* self) noexcept {
+  // A thread that waits here holds nothing and refunds nothing, so two of them never wait for each other.
+  if (self != nullptr) self->gives_back.store(false);
+  std::vector<Worker*> others;
+  {
+    const std::lock_guard guard(workers_mutex_);
+    for (Worker* worker : workers_) {
+      if (worker != self) others.push_back(worker);
+    }
+  }
+  for (Worker* const worker : others) {
+    const std::uint64_t turn = worker->turn.load(std::memory_order_acquire);
+    if (turn % 2 == 0) {
+      // Asleep: it had taken nothing. Running: it polls, or carries a request that it has not yet named.
+      while (worker->turn.load(std::memory_order_acquire) == turn && worker->reading.load(std::memory_order_acquire) &&
+             !is_asleep(worker->tid.load())) {
+        ::sched_yield();
+      }
+    }
+    const std::uint64_t now = worker->turn.load(std::memory_order_acquire);
+    while (now % 2 == 1 && worker->gives_back.load(std::memory_order_acquire) &&
+           worker->turn.load(std::memory_order_acquire) == now) {
+      ::usleep(20);
+    }
+  }
+}
+
+}  // namespace vreserve

@@ -1,0 +1,189 @@
+// The transport: /dev/fuse, the mount, the handshake, and the threads that read requests and hand them on.
+//
+// Each thread owns a Worker: its buffer, its descriptors of the device, and a word that tells others what it is doing
+// (no lock). Two things need that word: to wait until every request that was under way has ended (quiesce), and to
+// wait for the requests that give bytes back and were read before a charge that is about to be refused (settle).
+#pragma once
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "protocol.h"
+#include "sys.h"
+
+namespace vreserve {
+
+class Device;
+
+// What a thread that serves requests is doing; written by that thread alone.
+struct Worker {
+  std::atomic<std::uint64_t> turn{0};   // odd while a request is being served
+  std::atomic<bool> gives_back{false};  // the request may refund
+  std::atomic<bool> reading{false};     // in read(2) of the device: asleep, or taking a request off it
+  std::atomic<bool> ended{false};
+  std::atomic<pid_t> tid{0};
+  Fd blocking;
+  Fd polling;  // the same device without blocking
+  char* buffer = nullptr;      // requests; the payload of a WRITE begins on a page
+  char* reply_buffer = nullptr;
+  std::thread thread;
+};
+
+// One request of the kernel. It is answered exactly once: reply(), fail(), or defer() when someone else will.
+class Request {
+ public:
+  Request(Device& device, int fd, const fuse::InHeader& header, char* body, std::size_t size, Worker* worker) noexcept
+      : device_(device), fd_(fd), header_(header), body_(body), size_(size), worker_(worker) {}
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+  ~Request();
+
+  [[nodiscard]] const fuse::InHeader& header() const noexcept { return header_; }
+  [[nodiscard]] std::uint64_t nodeid() const noexcept { return header_.nodeid; }
+  [[nodiscard]] Worker* worker() const noexcept { return worker_; }
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] std::span<const char> body() const noexcept { return {body_, size_}; }
+
+  // The fixed part of the body; null when the message is too short for it.
+  template <typename T>
+  [[nodiscard]] const T* as() const noexcept {
+    return size_ >= sizeof(T) ? reinterpret_cast<const T*>(body_) : nullptr;
+  }
+  // A NUL-terminated string at `offset` of the body; "" when there is none.
+  [[nodiscard]] const char* text(std::size_t offset) const noexcept;
+
+  void reply(const void* data, std::size_t size) noexcept;
+  void reply(std::span<const iovec> parts) noexcept;
+  template <typename T>
+  void reply(const T& out) noexcept {
+    reply(&out, sizeof out);
+  }
+  void done() noexcept { reply(nullptr, 0); }
+  // error: positive errno.
+  void fail(int error) noexcept;
+  // error: 0, or -errno as system calls here give it.
+  void finish(int error) noexcept { error == 0 ? done() : fail(-error); }
+  // FORGET and its like have no answer; a deferred request gets it from elsewhere.
+  void defer() noexcept { answered_ = true; }
+
+ private:
+  Device& device_;
+  int fd_;
+  const fuse::InHeader& header_;
+  char* body_;
+  std::size_t size_;
+  Worker* worker_;
+  bool answered_ = false;
+};
+
+struct DeviceOptions {
+  std::string mountpoint;
+  std::string source;
+  bool read_only = false;
+  bool allow_other = true;
+  bool passthrough = true;
+  bool suid = false;
+  bool dev = false;
+  unsigned stack_depth = 1;  // 2 where the backing is itself stacked (overlayfs)
+  unsigned threads = 0;
+};
+
+struct DeviceInfo {
+  std::uint64_t flags = 0;  // what both sides agreed on
+  std::uint32_t kernel_minor = 0;
+  bool passthrough = false;
+  std::string passthrough_reason;
+};
+
+class Device {
+ public:
+  using Handler = std::function<void(Request&)>;
+
+  Device();
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  // Mounts and shakes hands. 0 or -errno, with a sentence in `why`. probe: an open regular file of the backing, to find
+  // out whether passthrough works, or -1.
+  [[nodiscard]] int mount(const DeviceOptions& options, int probe, std::string& why) noexcept;
+  // Starts the threads. `handler` runs on them; `ended` runs once, on the last of them, when the mount is gone.
+  void serve(Handler handler, std::function<void()> ended) noexcept;
+  // Ends the threads as soon as each is through with its request, and closes the device, which ends the mount.
+  void stop() noexcept;
+
+  [[nodiscard]] const DeviceInfo& info() const noexcept { return info_; }
+  [[nodiscard]] const DeviceOptions& options() const noexcept { return options_; }
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+  // Passthrough: the kernel's id for an open file; 0 when it refuses.
+  [[nodiscard]] std::uint32_t backing_open(int fd) noexcept;
+  void backing_close(std::uint32_t id) noexcept;
+
+  void answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept;
+  void invalidate_inode(std::uint64_t nodeid, bool data) noexcept;
+  void invalidate_entry(std::uint64_t parent, const char* name) noexcept;
+
+  // Registers a thread that serves requests without reading them off the device (a Worker without buffers).
+  void enlist(Worker& worker) noexcept;
+  void delist(Worker& worker) noexcept;
+  // Returns when every request that was being served at the call has ended. `self` (may be null) is left out.
+  void quiesce(const Worker* self) noexcept;
+  // Returns when every request that may refund and was read off the device before the call has ended.
+  void settle(Worker* self) noexcept;
+
+  [[nodiscard]] std::uint64_t served(std::uint32_t opcode) const noexcept {
+    return served_[opcode % fuse::kOpcodes].load(std::memory_order_relaxed);
+  }
+
+ private:
+  [[nodiscard]] int mount_as_root(std::string& why) noexcept;
+  [[nodiscard]] int mount_as_user(std::string& why) noexcept;
+  [[nodiscard]] int shake_hands(int probe, std::string& why) noexcept;
+  void run(Worker& worker) noexcept;
+  // Bytes of one request, or -errno.
+  [[nodiscard]] ssize_t next_request(Worker& worker, int& fd) noexcept;
+  void begin(Worker& worker, std::uint32_t opcode) noexcept;
+  void end(Worker& worker) noexcept;
+
+  DeviceOptions options_;
+  DeviceInfo info_;
+  Fd fd_;
+  Handler handler_;
+  std::function<void()> ended_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<unsigned> running_{0};
+  std::atomic<bool> someone_polls_{false};
+  std::array<std::atomic<std::uint64_t>, fuse::kOpcodes> served_{};
+  std::vector<std::unique_ptr<Worker>> threads_;
+  std::mutex workers_mutex_;  // guards workers_; a leaf
+  std::vector<Worker*> workers_;
+};
+
+// A request that may give bytes back to a lot.
+[[nodiscard]] bool may_give_back(std::uint32_t opcode) noexcept;
+
+// Marks the worker's turn for as long as it lives, for threads that serve requests outside Device::run.
+class Turn {
+ public:
+  explicit Turn(Worker& worker) noexcept : worker_(worker) { worker_.turn.fetch_add(1); }
+  ~Turn() { worker_.turn.fetch_add(1); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  Worker& worker_;
+};
+
+}  // namespace vreserve

@@ -1,0 +1,142 @@
+// The meter: who holds how many bytes and objects, and whether more may be had. It knows neither FUSE nor Node.
+//
+// Rules: DESIGN "Rules of charging" 2, 3, 4, 8 and 9.
+//   used(L) = own bytes of L + each distinct descendant's own bytes once
+//   need(L) = max(sets_aside(L) ? dedicated(L) : 0, own(L) + sum of need(children of L))
+//   set aside = sum over roots of need - used
+//   A change passes if and only if used <= grant (and objects <= max_objects) at the lot and at every ancestor whose
+//   used (objects) grows, all of those may grow, and the growth of the sum of need over roots fits the headroom.
+//   headroom = min(free - set aside, capacity - sum of need over roots) - margin
+//   free = f_bavail at the last sample - charges that had not landed when it began - holes; before any sample only the
+//   capacity side counts. A refund is not added to it: only the next sample says that the backing has its bytes back.
+//   A change whose need over roots does not grow is never refused for headroom. With headroom 0 or less, a change that
+//   creates objects passes only if, at each lot that gains one, own bytes + need of its children + objects (with
+//   descendants) x block size are within the dedicated bytes that it sets aside.
+//
+// A new meter has no lots, not even the default one. One mutex guards everything; it is a leaf: nothing else is locked
+// while it is held, and no system call is made. Bytes or objects that would go below 0 end the process: a broken
+// invariant. So does a failed allocation.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace vreserve {
+
+using LotId = std::uint32_t;  // chosen by the ledger; 0 is none
+inline constexpr LotId kNoLot = 0;
+inline constexpr LotId kDefaultLot = 1;
+inline constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
+
+struct Policy {
+  std::int64_t dedicated_bytes = 0;
+  std::int64_t opportunistic_bytes = kUnlimited;  // kUnlimited: no cap
+  std::int64_t max_objects = kUnlimited;
+  bool sets_aside = true;  // dedicated bytes are set aside
+  bool may_grow = true;
+};
+
+struct LotUsage {
+  LotId id = kNoLot;
+  std::int64_t bytes = 0;  // own
+  std::int64_t objects = 0;
+  std::int64_t pending_bytes = 0;
+  std::int64_t pending_objects = 0;
+  std::uint64_t changes = 0;  // grows with every change of bytes or objects
+};
+
+struct LotChange {
+  LotUsage usage;
+  // Since the last drain, moves between lots included: own bytes grew by charged - refunded, but for set_usage().
+  std::int64_t charged_bytes = 0;
+  std::int64_t refunded_bytes = 0;
+  std::int64_t refusals = 0;
+  std::int64_t refused_bytes = 0;
+};
+
+struct PoolUsage {
+  std::int64_t capacity = 0;
+  std::int64_t free = 0;  // never negative
+  std::int64_t set_aside = 0;
+  std::int64_t headroom = 0;
+  std::int64_t used = 0;
+  std::int64_t margin = 0;
+  std::int64_t short_bytes = 0;  // max(0, set aside - (free)): by how much the promise is short
+};
+
+// One step of a change; a change is a list of them and happens whole or not at all.
+struct Delta {
+  LotId lot = kNoLot;
+  std::int64_t bytes = 0;
+  std::int64_t objects = 0;
+  std::int64_t pending_bytes = 0;
+  std::int64_t pending_objects = 0;
+};
+
+class Meter {
+ public:
+  Meter();
+  ~Meter();
+  Meter(const Meter&) = delete;
+  Meter& operator=(const Meter&) = delete;
+
+  // The pool. block_size: what one small file takes of the backing (rule 9's objects x block size).
+  void set_pool(std::int64_t capacity, std::int64_t margin, std::int64_t block_size) noexcept;
+
+  // A sample of the backing: take the mark, call statfs, hand both back. Charges that had not landed at the mark
+  // are held against the sample; so a charge is never missed, at worst counted twice until the next sample.
+  [[nodiscard]] std::uint64_t begin_sample() noexcept;
+  void end_sample(std::uint64_t mark, std::int64_t available_bytes) noexcept;
+  // The bytes of an earlier charge have reached the backing, or are in add_holes() by now. Every charge ends in this or
+  // in refund_unlanded(): what charge_up_to() gave, and the net growth in bytes of an apply() (a move has none).
+  // More bytes than were charged: a broken invariant.
+  void landed(std::int64_t bytes) noexcept;
+  // Bytes that are charged and not allocated in the backing (holes), by difference. Call after the backing changed:
+  // bytes of holes that go count against the sample until the next one begins, since they may have been filled.
+  void add_holes(std::int64_t bytes) noexcept;
+
+  // Lots. add: 0, or ENOSPC with nothing done. `usage` is what the lot starts with; it is moved from `from`
+  // (kNoLot: from nowhere, as at start, which no drain tells of) in the same step. force: no admission (start, and
+  // release). What it starts with must be within its grant, even while it may not grow.
+  // EEXIST: the id is taken; ENOENT: a parent or `from` is missing. At start lots come in any order that has parents
+  // first.
+  [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage,
+                        LotId from, bool force) noexcept;
+  // 0; ENOSPC: growth not admitted; EINVAL: the grant would go down, and below what the lot uses; ENOENT.
+  [[nodiscard]] int set_policy(LotId id, const Policy& policy, bool force) noexcept;
+  // Removes the lot; what it holds goes to `heir`, even past the heir's grant. Children become children of its parents
+  // (roots when it had none). ENOENT, or EINVAL for the default lot.
+  [[nodiscard]] int remove(LotId id, LotId heir) noexcept;
+  // Overwrites what a lot holds (after a count), without admission. pending is left alone; a drain tells the lot, but
+  // the correction is neither charged nor refunded bytes.
+  void set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept;
+
+  // All or none; 0, or ENOSPC (also counted as a refusal of the first lot that grows), or ENOENT for an unknown lot.
+  // force: rules are not asked (refunds never are: a list without growth always passes).
+  [[nodiscard]] int apply(std::span<const Delta> change, bool force = false) noexcept;
+  // Charges `want` bytes or what fits of them, at least 1, else 0: then it is counted as a refusal when `final`.
+  // pending: the bytes are of an inode that is open for writing. An unknown lot gets 0.
+  [[nodiscard]] std::int64_t charge_up_to(LotId id, std::int64_t want, bool pending, bool final) noexcept;
+  // Gives back bytes that were charged and never reached the backing. For an unknown lot only the sample is told.
+  void refund_unlanded(LotId id, std::int64_t bytes, bool pending) noexcept;
+
+  // What one more write could take of this lot, and its grant (kUnlimited: none).
+  [[nodiscard]] std::int64_t room(LotId id) const noexcept;
+  [[nodiscard]] std::int64_t grant(LotId id) const noexcept;
+  // Dedicated bytes that a new, empty root lot (or child of `parents`) could be given and then fill, never negative.
+  [[nodiscard]] std::int64_t available(std::span<const LotId> parents) const noexcept;
+  [[nodiscard]] bool usage(LotId id, LotUsage& out) const noexcept;      // own
+  [[nodiscard]] std::int64_t used(LotId id) const noexcept;              // with descendants
+  [[nodiscard]] std::vector<LotUsage> all_usage() const noexcept;
+  [[nodiscard]] std::vector<LotChange> drain() noexcept;  // lots that changed (or were refused) since the last drain
+  [[nodiscard]] PoolUsage pool() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vreserve

@@ -1,0 +1,90 @@
+// The operations of the FUSE protocol, one family a file. Each answers its request exactly once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+
+namespace vreserve {
+
+// ops_names.cc: names in directories
+void op_lookup(Engine&, Request&, Inode& parent) noexcept;
+void op_forget(Engine&, Request&) noexcept;
+void op_readlink(Engine&, Request&, Inode&) noexcept;
+void op_symlink(Engine&, Request&, Inode& parent) noexcept;
+void op_mknod(Engine&, Request&, Inode& parent) noexcept;
+void op_mkdir(Engine&, Request&, Inode& parent) noexcept;
+void op_unlink(Engine&, Request&, Inode& parent) noexcept;
+void op_rmdir(Engine&, Request&, Inode& parent) noexcept;
+// ops_rename.cc: names that move
+void op_rename(Engine&, Request&, Inode& parent) noexcept;
+void op_rename2(Engine&, Request&, Inode& parent) noexcept;
+void op_link(Engine&, Request&, Inode& parent) noexcept;
+// ops_attr.cc: attributes
+void op_getattr(Engine&, Request&, Inode&) noexcept;
+void op_statx(Engine&, Request&, Inode&) noexcept;
+void op_setattr(Engine&, Request&, Inode&) noexcept;
+void op_statfs(Engine&, Request&) noexcept;
+// ops_xattr.cc: extended attributes
+void op_getxattr(Engine&, Request&, Inode&) noexcept;
+void op_setxattr(Engine&, Request&, Inode&) noexcept;
+void op_listxattr(Engine&, Request&, Inode&) noexcept;
+void op_removexattr(Engine&, Request&, Inode&) noexcept;
+// ops_open.cc: opening and closing
+void op_open(Engine&, Request&, Inode&) noexcept;
+void op_create(Engine&, Request&, Inode& parent) noexcept;
+void op_tmpfile(Engine&, Request&, Inode& parent) noexcept;
+void op_release(Engine&, Request&, Inode&) noexcept;
+// ops_data.cc: what is in a file
+void op_read(Engine&, Request&, Inode&) noexcept;
+void op_write(Engine&, Request&, Inode&) noexcept;
+void op_copy_file_range(Engine&, Request&, Inode&) noexcept;
+void op_fallocate(Engine&, Request&, Inode&) noexcept;
+void op_lseek(Engine&, Request&, Inode&) noexcept;
+void op_fsync(Engine&, Request&, Inode&) noexcept;
+void op_syncfs(Engine&, Request&) noexcept;
+// ops_list.cc: listing directories
+void op_readdir(Engine&, Request&, Inode&, bool plus) noexcept;
+// ops_names.cc
+void op_interrupt(Engine&, Request&) noexcept;
+
+// --- what they share ---------------------------------------------------------------------------------------------
+
+// A day: only this mount changes what it shows, so what the kernel has cached stays right.
+inline constexpr std::uint64_t kCachedSeconds = 86400;
+
+void fill(const struct stat& st, fuse::Attr& attr) noexcept;
+void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
+// Whether the kernel may keep the inode's attributes: not while it is open for writing, since a store through a mapping
+// moves the backing's time alone. The inode's lock must be held.
+[[nodiscard]] std::uint64_t attr_seconds(const Inode& inode) noexcept;
+
+// True for the name `.vreserve` where it is ours: in the root and in a lot's own directory; scope is that lot.
+[[nodiscard]] bool is_own_name(Engine& engine, Inode& parent, const char* name, LotId& scope) noexcept;
+// 0, or the errno for making or taking away `name` in `parent`.
+[[nodiscard]] int check_name(Engine& engine, Inode& parent, const char* name) noexcept;
+
+// Opens what all opens of the inode share, if it is not there yet. Its lock must be held exclusively.
+[[nodiscard]] int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept;
+// An open descriptor for data: the shared one, or one opened for the call into `own`. -errno on failure.
+[[nodiscard]] int data_fd(Engine& engine, Inode& inode, bool for_writing, Fd& own) noexcept;
+// Before a name of an open inode goes: a descriptor to reach it by. Its lock must be held exclusively.
+void pin_if_open(Inode& inode, int directory, const char* name) noexcept;
+// The backing has taken the name away; `nlink` names are left. Its lock must be held exclusively.
+void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, std::uint32_t nlink) noexcept;
+// Takes set-uid and set-gid away as a local filesystem does on a write, and tells the kernel before the reply. Its lock
+// must be held exclusively.
+void kill_suid(Engine& engine, Inode& inode, int fd) noexcept;
+// True when the caller has CAP_FSETID, for the requests that do not say so.
+[[nodiscard]] bool caller_keeps_suid(const Request& request) noexcept;
+// Drops what is kept for the open file when the last open is gone. Its lock must be held exclusively.
+void close_shared(Engine& engine, Inode& inode) noexcept;
+
+// umount2(2), or fusermount3 for an ordinary user; 0 or -errno.
+[[nodiscard]] int unmount_path(const char* mountpoint, bool lazy) noexcept;
+// The names in a directory, without `.` and `..`.
+[[nodiscard]] std::vector<std::string> list_directory(int fd) noexcept;
+
+}  // namespace vreserve

@@ -1,0 +1,111 @@
+// The data plane without Node, for running a real mount under the sanitizers. Commands come on standard input, one a
+// line: `admit ID PATH BYTES`, `release ID`, `count`, `usage`, `quit`; each answers with one line.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+#include <string>
+
+#include "../engine.h"
+
+using namespace vreserve;
+
+namespace {
+
+void print_usage(Engine& engine) {
+  for (const LotUsage& usage : engine.meter.all_usage()) {
+    std::cout << usage.id << "=" << usage.bytes << "/" << usage.objects << "/" << usage.pending_bytes << "/"
+              << usage.pending_objects << " ";
+  }
+  std::cout << std::endl;
+}
+
+// Compares what is recorded with a full count; writers may be at work.
+void print_count(Engine& engine) {
+  CountProgress progress;
+  const CountReport report = engine.count(false, progress);
+  bool equal = report.error == 0;
+  for (const CountedLot& lot : report.lots) {
+    if (!lot.exact || lot.counted.bytes != lot.recorded.bytes || lot.counted.objects != lot.recorded.objects) {
+      equal = false;
+      std::cout << lot.id << ": counted " << lot.counted.bytes << "/" << lot.counted.objects << ", recorded "
+                << lot.recorded.bytes << "/" << lot.recorded.objects << (lot.exact ? "; " : " (moving); ");
+    }
+  }
+  std::cout << (equal ? "equal" : "DIFFERENT") << std::endl;
+}
+
+void admit(Engine& engine, std::istringstream& words) {
+  LotSpec spec;
+  std::string path;
+  words >> spec.id >> path >> spec.policy.dedicated_bytes;
+  spec.name = path;
+  spec.policy.opportunistic_bytes = 0;
+  const Admission admission = engine.admit(spec, path);
+  std::cout << (admission.error == 0 ? "granted" : "refused") << " " << admission.error << " "
+            << (admission.error == 0 ? admission.usage.bytes : admission.held) << std::endl;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::cerr << "usage: serve DATA MNT [cached]" << std::endl;
+    return 2;
+  }
+  EngineOptions options;
+  options.backing = argv[1];
+  options.device.mountpoint = argv[2];
+  options.device.source = "vreserve-test";
+  options.device.passthrough = argc < 4;
+  Engine engine;
+  BackingInfo info;
+  std::string why;
+  if (const int error = engine.open_backing(options, info, why); error != 0) {
+    std::cerr << why << ": " << -error << std::endl;
+    return 1;
+  }
+  ::mkdir((info.view_path + "/.vreserve").c_str(), 0700);
+  if (FILE* const lock = std::fopen((info.view_path + "/.vreserve/lock").c_str(), "w")) std::fclose(lock);
+  engine.set_pool(-1, -1);
+  LotSpec all;
+  all.id = kDefaultLot;
+  all.name = "default";
+  (void)engine.add_lot(all, 0, 0);
+  CountProgress progress;
+  (void)engine.count(false, progress);
+  std::atomic<bool> ended{false};
+  const int error = engine.mount(
+      [&engine](VirtualQuestion&& question) {
+        VirtualAnswer answer;
+        answer.error = ENOENT;  // there is no control plane here
+        engine.virtuals.answer(question.token, answer);
+      },
+      [&ended] { ended = true; }, why);
+  if (error != 0) {
+    std::cerr << why << ": " << -error << std::endl;
+    return 1;
+  }
+  std::cout << "serving " << (engine.passthrough() ? "passthrough" : "cached") << std::endl;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string command;
+    words >> command;
+    if (command == "quit") break;
+    if (command == "usage") print_usage(engine);
+    if (command == "count") print_count(engine);
+    if (command == "admit") admit(engine, words);
+    if (command == "release") {
+      LotId id = kNoLot;
+      words >> id;
+      std::cout << "released " << engine.release(id) << std::endl;
+    }
+  }
+  (void)engine.unmount(true);
+  while (!ended) ::usleep(1000);
+  engine.stop();
+  return 0;
+}

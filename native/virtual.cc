@@ -1,0 +1,408 @@
+#include "virtual.h"
+
+#include <linux/capability.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+namespace vreserve {
+
+namespace {
+
+// The number shown by stat: the same for every snapshot of one file.
+std::uint64_t inode_number(LotId scope, const std::string& path) noexcept {
+  std::uint64_t hash = 0xcbf29ce484222325ULL ^ scope;
+  for (const char byte : path) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3ULL;
+  return hash >> 1;
+}
+
+std::int64_t now_ms() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1'000'000;
+}
+
+std::uint32_t kind_bits(VirtualKind kind) noexcept { return kind == VirtualKind::directory ? S_IFDIR : S_IFREG; }
+
+bool lasts(VirtualKind kind) noexcept { return kind != VirtualKind::snapshot; }
+
+}  // namespace
+
+int read_caller(pid_t pid, Caller& caller) noexcept {
+  if (pid <= 0) return EACCES;  // a process that this namespace does not see
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/status", pid);
+  FILE* const status = std::fopen(path, "re");
+  if (status == nullptr) return EACCES;
+  caller.pid = pid;
+  std::uint64_t effective = 0;
+  char line[4096];
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  while (std::fgets(line, sizeof line, status) != nullptr) {
+    if (std::sscanf(line, "Uid: %u %u %u %u", &a, &b, &c, &d) == 4) caller.uid = d;
+    if (std::sscanf(line, "Gid: %u %u %u %u", &a, &b, &c, &d) == 4) caller.gid = d;
+    if (std::strncmp(line, "Groups:", 7) == 0) {
+      char* at = line + 7;
+      for (;;) {
+        char* end = nullptr;
+        const unsigned long group = std::strtoul(at, &end, 10);
+        if (end == at) break;
+        caller.groups.push_back(static_cast<gid_t>(group));
+        at = end;
+      }
+    }
+    std::sscanf(line, "CapEff: %" SCNx64, &effective);
+  }
+  std::fclose(status);
+  char theirs[64] = "", ours[64] = "";
+  std::snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
+  const ssize_t length = ::readlink(path, theirs, sizeof theirs - 1);
+  const ssize_t own = ::readlink("/proc/self/ns/user", ours, sizeof ours - 1);
+  caller.fsetid = (effective & (1ULL << CAP_FSETID)) != 0;
+  caller.sys_admin = (effective & (1ULL << CAP_SYS_ADMIN)) != 0 && length > 0 && own > 0 && std::strcmp(theirs, ours) == 0;
+  return 0;
+}
+
+void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
+  attr = {};
+  attr.ino = inode_number(node.scope, node.path);
+  attr.mode = kind_bits(node.kind) | node.mode;
+  attr.nlink = node.kind == VirtualKind::directory ? 2 : 1;
+  attr.size = static_cast<std::uint64_t>(node.kind == VirtualKind::directory ? 0 : node.size);
+  attr.blocks = (attr.size + 511) / 512;
+  attr.blksize = 4096;
+  // A directory's listing is cached by the kernel as long as its time stands still, so it never does.
+  const std::int64_t ms = node.kind == VirtualKind::directory ? now_ms() : node.mtime_ms;
+  attr.mtime = attr.ctime = attr.atime = static_cast<std::uint64_t>(ms / 1000);
+  attr.mtimensec = attr.ctimensec = attr.atimensec = static_cast<std::uint32_t>(ms % 1000) * 1'000'000U;
+}
+
+void Virtual::fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept {
+  entry = {};
+  entry.nodeid = node.id;
+  fill(node, entry.attr);
+  // Entries are never cached: each lookup is a new snapshot. Attributes of a snapshot never change.
+  entry.attr_valid = node.kind == VirtualKind::snapshot ? 3600 : 0;
+}
+
+bool Virtual::find(std::uint64_t nodeid, VirtualNode& node) noexcept {
+  const std::lock_guard guard(mutex_);
+  const auto found = nodes_.find(nodeid);
+  if (found == nodes_.end()) return false;
+  node = found->second;
+  return true;
+}
+
+VirtualNode Virtual::top(LotId scope) noexcept {
+  VirtualAnswer answer;
+  answer.kind = VirtualKind::directory;
+  answer.mode = 0555;
+  answer.mtime_ms = now_ms();
+  return enter(scope, "", answer);
+}
+
+VirtualNode Virtual::enter(LotId scope, const std::string& path, const VirtualAnswer& answer) noexcept {
+  const std::lock_guard guard(mutex_);
+  VirtualNode* node = nullptr;
+  if (lasts(answer.kind)) {
+    if (const auto known = lasting_.find({scope, path}); known != lasting_.end()) node = &nodes_.at(known->second);
+  }
+  if (node == nullptr) {
+    const std::uint64_t id = kVirtualBit | next_id_++;
+    node = &nodes_[id];
+    node->id = id;
+    node->scope = scope;
+    node->path = path;
+    if (lasts(answer.kind)) lasting_[{scope, path}] = id;
+  }
+  node->kind = answer.kind;
+  node->mode = answer.mode;
+  node->mtime_ms = answer.mtime_ms;
+  node->size = answer.kind == VirtualKind::snapshot ? static_cast<std::int64_t>(answer.data.size()) : answer.size;
+  if (answer.kind == VirtualKind::snapshot) node->content = std::make_shared<const std::string>(answer.data);
+  ++node->nlookup;
+  return *node;
+}
+
+void Virtual::forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept {
+  const std::lock_guard guard(mutex_);
+  const auto found = nodes_.find(nodeid);
+  if (found == nodes_.end()) return;
+  found->second.nlookup -= std::min(found->second.nlookup, lookups);
+  if (found->second.nlookup != 0) return;
+  if (lasts(found->second.kind)) lasting_.erase({found->second.scope, found->second.path});
+  nodes_.erase(found);
+}
+
+void Virtual::ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept {
+  {
+    const std::lock_guard guard(mutex_);
+    question.token = next_token_++;
+    pending_[question.token] = {request.fd(), request.header().unique, std::move(then)};
+  }
+  request.defer();
+  sink_(std::move(question));
+}
+
+void Virtual::answer(std::uint64_t token, const VirtualAnswer& answer) noexcept {
+  Pending pending;
+  {
+    const std::lock_guard guard(mutex_);
+    const auto found = pending_.find(token);
+    if (found == pending_.end()) return;  // interrupted
+    pending = std::move(found->second);
+    pending_.erase(found);
+  }
+  pending.then(answer);
+}
+
+bool Virtual::interrupt(std::uint64_t unique) noexcept {
+  Pending pending;
+  {
+    const std::lock_guard guard(mutex_);
+    const auto found = std::find_if(pending_.begin(), pending_.end(),
+                                    [unique](const auto& entry) { return entry.second.unique == unique; });
+    if (found == pending_.end()) return false;
+    pending = std::move(found->second);
+    pending_.erase(found);
+  }
+  fail(pending.fd, unique, EINTR);
+  return true;
+}
+
+void Virtual::reply(int fd, std::uint64_t unique, const void* data, std::size_t size) noexcept {
+  const iovec part{const_cast<void*>(data), size};
+  device_.answer(fd, unique, 0, std::span(&part, size == 0 ? 0 : 1));
+}
+
+void Virtual::fail(int fd, std::uint64_t unique, int error) noexcept { device_.answer(fd, unique, -error, {}); }
+
+void Virtual::lookup(Request& request, const VirtualNode& parent) noexcept {
+  if (parent.kind != VirtualKind::directory) return request.fail(ENOTDIR);
+  VirtualQuestion question;
+  question.op = VirtualOp::lookup;
+  question.scope = parent.scope;
+  question.path = parent.path.empty() ? request.text(0) : parent.path + "/" + request.text(0);
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question),
+      [this, fd, unique, scope = parent.scope, path = question.path](const VirtualAnswer& answer) {
+        if (answer.error != 0) return fail(fd, unique, answer.error);
+        fuse::EntryOut out{};
+        fill(enter(scope, path, answer), out);
+        reply(fd, unique, &out, sizeof out);
+      });
+}
+
+void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
+  const auto out_of = [](const VirtualNode& shown) {
+    fuse::AttrOut out{};
+    out.attr_valid = shown.kind == VirtualKind::snapshot ? 3600 : 0;
+    fill(shown, out.attr);
+    return out;
+  };
+  if (node.kind != VirtualKind::stream) return request.reply(out_of(node));
+  VirtualQuestion question;  // its size grows
+  question.op = VirtualOp::lookup;
+  question.scope = node.scope;
+  question.path = node.path;
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question), [this, fd, unique, node, out_of](const VirtualAnswer& answer) {
+    if (answer.error != 0) return fail(fd, unique, answer.error);
+    VirtualNode now = node;
+    now.size = answer.size;
+    now.mtime_ms = answer.mtime_ms;
+    const fuse::AttrOut out = out_of(now);
+    reply(fd, unique, &out, sizeof out);
+  });
+}
+
+void Virtual::statx(Request& request, const VirtualNode& node) noexcept {
+  fuse::Attr attr{};
+  fill(node, attr);
+  fuse::StatxOut out{};
+  out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
+  out.stat.blksize = attr.blksize;
+  out.stat.nlink = attr.nlink;
+  out.stat.mode = static_cast<std::uint16_t>(attr.mode);
+  out.stat.ino = attr.ino;
+  out.stat.size = attr.size;
+  out.stat.blocks = attr.blocks;
+  out.stat.atime = out.stat.ctime = out.stat.mtime = {static_cast<std::int64_t>(attr.mtime), attr.mtimensec, 0};
+  request.reply(out);
+}
+
+void Virtual::open(Request& request, const VirtualNode& node) noexcept {
+  const auto* const in = request.as<fuse::OpenIn>();
+  if (in == nullptr) return request.fail(EINVAL);
+  if (node.kind == VirtualKind::directory) return request.fail(EISDIR);
+  const bool writes = (in->flags & O_ACCMODE) != O_RDONLY;
+  if (writes && node.kind != VirtualKind::control) return request.fail(EACCES);
+  if (node.kind == VirtualKind::snapshot) {
+    fuse::OpenOut out{};
+    out.open_flags = fuse::FOPEN_KEEP_CACHE | fuse::FOPEN_NOFLUSH;
+    return request.reply(out);
+  }
+  VirtualQuestion question;
+  question.op = VirtualOp::open;
+  question.scope = node.scope;
+  question.path = node.path;
+  question.for_writing = writes;
+  if (const int error = read_caller(static_cast<pid_t>(request.header().pid), question.caller);
+      error != 0 && node.kind == VirtualKind::control) {
+    return request.fail(error);
+  }
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question), [this, fd, unique](const VirtualAnswer& answer) {
+    if (answer.error != 0) return fail(fd, unique, answer.error);
+    fuse::OpenOut out{};
+    out.fh = answer.handle;
+    out.open_flags = fuse::FOPEN_DIRECT_IO;
+    reply(fd, unique, &out, sizeof out);
+  });
+}
+
+void Virtual::read(Request& request, const VirtualNode& node) noexcept {
+  const auto* const in = request.as<fuse::ReadIn>();
+  if (in == nullptr) return request.fail(EINVAL);
+  if (node.kind == VirtualKind::snapshot) {
+    const std::size_t size = node.content->size();
+    const std::size_t from = std::min<std::size_t>(in->offset, size);
+    return request.reply(node.content->data() + from, std::min<std::size_t>(in->size, size - from));
+  }
+  VirtualQuestion question;
+  question.op = VirtualOp::read;
+  question.handle = in->fh;
+  question.offset = in->offset;
+  question.length = in->size;
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question), [this, fd, unique, most = in->size](const VirtualAnswer& answer) {
+    if (answer.error != 0) return fail(fd, unique, answer.error);
+    reply(fd, unique, answer.data.data(), std::min<std::size_t>(answer.data.size(), most));
+  });
+}
+
+void Virtual::write(Request& request) noexcept {
+  const auto* const in = request.as<fuse::WriteIn>();
+  if (in == nullptr || request.body().size() < sizeof *in + in->size) return request.fail(EINVAL);
+  VirtualQuestion question;
+  question.op = VirtualOp::write;
+  question.handle = in->fh;
+  question.offset = in->offset;
+  question.data.assign(request.body().data() + sizeof *in, in->size);
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question), [this, fd, unique](const VirtualAnswer& answer) {
+    if (answer.error != 0) return fail(fd, unique, answer.error);
+    const fuse::WriteOut out{answer.written, 0};
+    reply(fd, unique, &out, sizeof out);
+  });
+}
+
+void Virtual::tell(Request& request, VirtualOp op, std::uint64_t handle) noexcept {
+  VirtualQuestion question;
+  question.op = op;
+  question.handle = handle;
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question),
+      [this, fd, unique](const VirtualAnswer& answer) { device_.answer(fd, unique, -answer.error, {}); });
+}
+
+void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcept {
+  const auto* const in = request.as<fuse::ReadIn>();
+  if (in == nullptr) return request.fail(EINVAL);
+  if (node.kind != VirtualKind::directory) return request.fail(ENOTDIR);
+  VirtualQuestion question;
+  question.op = VirtualOp::list;
+  question.scope = node.scope;
+  question.path = node.path;
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  ask(request, std::move(question),
+      [this, fd, unique, plus, offset = in->offset, most = in->size, node](const VirtualAnswer& answer) {
+        if (answer.error != 0) return fail(fd, unique, answer.error);
+        std::vector<VirtualName> names{{".", VirtualKind::directory}, {"..", VirtualKind::directory}};
+        names.insert(names.end(), answer.names.begin(), answer.names.end());
+        std::string out;
+        for (std::size_t i = offset; i < names.size(); ++i) {
+          fuse::Dirent entry{};
+          entry.ino = inode_number(node.scope, node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
+          entry.off = i + 1;
+          entry.namelen = static_cast<std::uint32_t>(names[i].name.size());
+          entry.type = kind_bits(names[i].kind) >> 12;
+          const std::size_t head = plus ? sizeof(fuse::EntryOut) : 0;
+          const std::size_t size = (head + sizeof entry + entry.namelen + 7) & ~std::size_t{7};
+          if (out.size() + size > most) break;
+          const std::size_t at = out.size();
+          out.resize(at + size);  // an entry of nodeid 0 is listed and not looked up
+          std::memcpy(out.data() + at + head, &entry, sizeof entry);
+          std::memcpy(out.data() + at + head + sizeof entry, names[i].name.data(), names[i].name.size());
+        }
+        reply(fd, unique, out.data(), out.size());
+      });
+}
+
+void Virtual::serve(Request& request) noexcept {
+  VirtualNode node;
+  if (!find(request.nodeid(), node)) return request.fail(ESTALE);
+  switch (request.header().opcode) {
+    case fuse::LOOKUP:
+      return lookup(request, node);
+    case fuse::GETATTR:
+      return getattr(request, node);
+    case fuse::SETATTR: {
+      const auto* const in = request.as<fuse::SetattrIn>();
+      // `> control` truncates first, and touch sets times: neither changes anything.
+      constexpr std::uint32_t harmless = ~(fuse::FATTR_MODE | fuse::FATTR_UID | fuse::FATTR_GID);
+      if (in == nullptr || node.kind != VirtualKind::control || (in->valid & ~harmless) != 0) return request.fail(EPERM);
+      return getattr(request, node);
+    }
+    case fuse::OPEN:
+      return open(request, node);
+    case fuse::READ:
+      return read(request, node);
+    case fuse::WRITE:
+      return write(request);
+    case fuse::READDIR:
+      return list(request, node, false);
+    case fuse::READDIRPLUS:
+      return list(request, node, true);
+    case fuse::FLUSH: {
+      const auto* const in = request.as<fuse::FlushIn>();
+      if (in == nullptr || node.kind != VirtualKind::control) return request.done();
+      return tell(request, VirtualOp::flush, in->fh);
+    }
+    case fuse::RELEASE: {
+      const auto* const in = request.as<fuse::ReleaseIn>();
+      if (in == nullptr || !lasts(node.kind)) return request.done();
+      return tell(request, VirtualOp::release, in->fh);
+    }
+    case fuse::FSYNC:
+    case fuse::FSYNCDIR:
+      return request.done();
+    case fuse::GETXATTR:
+    case fuse::LISTXATTR:
+      return request.fail(EOPNOTSUPP);
+    case fuse::LSEEK:
+      return request.fail(EINVAL);
+    case fuse::LINK:
+      return request.fail(EXDEV);
+    case fuse::STATX:
+      return statx(request, node);
+    default:
+      return request.fail(EPERM);
+  }
+}
+
+}  // namespace vreserve

@@ -1,0 +1,140 @@
+// /.vreserve as the data plane sees it: nodes by number, and questions to the control plane with their answers to come.
+//
+// A file of /.vreserve is a snapshot: each lookup makes a new node with the content of that moment, so that what stat
+// said is what read gives. Directories and the files that take commands or grow keep their numbers.
+//
+// Locks: mutex_ guards everything here. A leaf; the sink is called without it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "device.h"
+#include "lots.h"
+
+namespace vreserve {
+
+// Who asks, from the kernel's request and /proc/PID/status.
+struct Caller {
+  pid_t pid = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups;
+  bool fsetid = false;     // CAP_FSETID effective
+  bool sys_admin = false;  // CAP_SYS_ADMIN effective in the daemon's own user namespace
+};
+// 0, or EACCES when the process cannot be seen.
+[[nodiscard]] int read_caller(pid_t pid, Caller& caller) noexcept;
+
+enum class VirtualKind : std::uint8_t { directory, snapshot, stream, control };
+enum class VirtualOp : std::uint8_t { lookup, list, open, read, write, flush, release, setxattr };
+
+struct VirtualQuestion {
+  VirtualOp op = VirtualOp::lookup;
+  std::uint64_t token = 0;
+  LotId scope = kDefaultLot;
+  std::string path;
+  Caller caller;
+  bool for_writing = false;
+  std::uint64_t handle = 0;
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+  std::string data;
+  std::string name;
+  bool has_value = false;
+};
+
+struct VirtualName {
+  std::string name;
+  VirtualKind kind = VirtualKind::snapshot;
+};
+
+struct VirtualAnswer {
+  int error = 0;  // positive errno
+  VirtualKind kind = VirtualKind::snapshot;
+  std::uint32_t mode = 0;
+  std::int64_t mtime_ms = 0;
+  std::int64_t size = 0;
+  std::string data;  // content of a snapshot, or what was read
+  std::vector<VirtualName> names;
+  std::uint64_t handle = 0;
+  std::uint32_t written = 0;
+};
+
+struct VirtualNode {
+  std::uint64_t id = 0;
+  LotId scope = kDefaultLot;
+  std::string path;
+  VirtualKind kind = VirtualKind::directory;
+  std::uint32_t mode = 0555;
+  std::int64_t mtime_ms = 0;
+  std::int64_t size = 0;
+  std::shared_ptr<const std::string> content;
+  std::uint64_t nlookup = 0;
+};
+
+inline constexpr std::uint64_t kVirtualBit = 1ULL << 62;
+[[nodiscard]] inline bool is_virtual(std::uint64_t nodeid) noexcept { return (nodeid & kVirtualBit) != 0; }
+
+class Virtual {
+ public:
+  using Sink = std::function<void(VirtualQuestion&&)>;
+  using Continuation = std::function<void(const VirtualAnswer&)>;
+
+  explicit Virtual(Device& device) noexcept : device_(device) {}
+  void set_sink(Sink sink) noexcept { sink_ = std::move(sink); }
+
+  // The `.vreserve` directory of a lot's own directory (or of the root), with one more lookup.
+  [[nodiscard]] VirtualNode top(LotId scope) noexcept;
+  // Serves a request on a virtual node.
+  void serve(Request& request) noexcept;
+  void forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept;
+  // True when a question of this request was waiting: it is answered with EINTR.
+  bool interrupt(std::uint64_t unique) noexcept;
+  // Hands a question on; `then` runs once, on the thread that answers, unless the request is interrupted.
+  void ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept;
+  void answer(std::uint64_t token, const VirtualAnswer& answer) noexcept;
+
+  static void fill(const VirtualNode& node, fuse::Attr& attr) noexcept;
+  static void fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept;
+
+ private:
+  struct Pending {
+    int fd = -1;
+    std::uint64_t unique = 0;
+    Continuation then;
+  };
+
+  [[nodiscard]] bool find(std::uint64_t nodeid, VirtualNode& node) noexcept;
+  [[nodiscard]] VirtualNode enter(LotId scope, const std::string& path, const VirtualAnswer& answer) noexcept;
+  void lookup(Request& request, const VirtualNode& parent) noexcept;
+  void getattr(Request& request, const VirtualNode& node) noexcept;
+  void statx(Request& request, const VirtualNode& node) noexcept;
+  void open(Request& request, const VirtualNode& node) noexcept;
+  void read(Request& request, const VirtualNode& node) noexcept;
+  void write(Request& request) noexcept;
+  void list(Request& request, const VirtualNode& node, bool plus) noexcept;
+  void tell(Request& request, VirtualOp op, std::uint64_t handle) noexcept;
+  // Answers a deferred request.
+  void reply(int fd, std::uint64_t unique, const void* data, std::size_t size) noexcept;
+  void fail(int fd, std::uint64_t unique, int error) noexcept;
+
+  Device& device_;
+  Sink sink_;
+  std::mutex mutex_;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t next_token_ = 1;
+  std::unordered_map<std::uint64_t, VirtualNode> nodes_;
+  std::map<std::pair<LotId, std::string>, std::uint64_t> lasting_;  // nodes that keep their number
+  std::unordered_map<std::uint64_t, Pending> pending_;
+};
+
+}  // namespace vreserve

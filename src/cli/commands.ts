@@ -1,0 +1,54 @@
+// The table of commands. A command's file is loaded when it is asked for, so that each starts as fast as it can.
+import type { Command } from './command.js';
+
+interface Entry {
+  /** One line for the help; null for what is no command of users. */
+  summary: string | null;
+  load(): Promise<Command>;
+}
+
+export const COMMANDS: Record<string, Entry> = {
+  mount: { summary: 'mount a backing directory', load: async () => (await import('./mount.js')).mount },
+  umount: { summary: 'end a mount', load: async () => (await import('./umount.js')).umount },
+  reserve: { summary: 'reserve bytes for a path', load: async () => (await import('./reserve.js')).reserve },
+  extend: { summary: 'give a reservation more bytes', load: async () => (await import('./extend.js')).extend },
+  release: { summary: 'give a reservation back', load: async () => (await import('./release.js')).release },
+  report: { summary: 'show the pool and its lots', load: async () => (await import('./report.js')).report },
+  check: { summary: 'count the backing and compare', load: async () => (await import('./check.js')).check },
+  ledger: { summary: 'show the journal', load: async () => (await import('./ledger.js')).ledger },
+  demo: { summary: 'see it work, in 20 seconds', load: async () => (await import('./demo.js')).demo },
+  daemon: { summary: null, load: async () => (await import('./daemon.js')).daemon },
+};
+
+/** The command whose name is nearest to what was typed; null where none is near. */
+export function nearest(typed: string): string | null {
+  let best: string | null = null;
+  let least = 3;
+  for (const [name, entry] of Object.entries(COMMANDS)) {
+    if (entry.summary === null) continue;
+    const apart = distance(typed.toLowerCase(), name);
+    if (apart < least) {
+      least = apart;
+      best = name;
+    }
+  }
+  return best;
+}
+
+/** How many letters must be put in, left out, changed or swapped. */
+function distance(a: string, b: string): number {
+  let before: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const changed = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      let cost = Math.min(changed, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) cost = Math.min(cost, (before[j - 2] ?? 0) + 1);
+      row.push(cost);
+    }
+    before = previous;
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,0 +1,44 @@
+// Reads what a live mount says of itself under `.vreserve`.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoOf, VreserveError } from '../core/errors.js';
+import { isWithin } from '../core/paths.js';
+import type { LotJson } from '../views/json.js';
+
+/** report.json, as far as commands read it. Bytes are exact integers. */
+export interface Report {
+  daemon: { pid: number; version: string; engine: string; io: string };
+  pool: { capacityBytes: number; freeBytes: number; setAsideBytes: number; headroomBytes: number };
+  lots: LotJson[];
+}
+
+/** The text of `.vreserve/NAME`. Throws SYSTEM, which tells a mount whose daemon is gone. */
+export function readOwn(mountpoint: string, name: string): string {
+  try {
+    return readFileSync(join(mountpoint, '.vreserve', name), 'utf8');
+  } catch (error) {
+    const errno = errnoOf(error) ?? 'EIO';
+    const reason =
+      errno === 'ENOTCONN'
+        ? `the daemon of '${mountpoint}' is gone; vreserve mount recovers the mount`
+        : `'${join(mountpoint, '.vreserve', name)}' cannot be read: ${errno}`;
+    throw new VreserveError('SYSTEM', { reason, errno }, { cause: error });
+  }
+}
+
+export function readReport(mountpoint: string): Report {
+  return JSON.parse(readOwn(mountpoint, 'report.json')) as Report;
+}
+
+/** The lot that owns the path: the one with the longest path that the path is or lies below, else the first (default) lot. */
+export function owningLot(report: Report, path: string): LotJson | undefined {
+  let best = report.lots[0];
+  let length = -1;
+  for (const lot of report.lots) {
+    if (lot.path?.startsWith('/') && isWithin(path, lot.path) && lot.path.length > length) {
+      best = lot;
+      length = lot.path.length;
+    }
+  }
+  return best;
+}

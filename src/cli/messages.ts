@@ -1,0 +1,52 @@
+// What the mount command and the daemon that it starts say to each other, over Node's channel between processes.
+
+import type { MountConfig } from '../config.js';
+import type { ErrorDetails } from '../core/errors.js';
+
+/** From the mount command, once, before anything else. */
+export interface StartMessage {
+  type: 'start';
+  config: MountConfig;
+}
+
+/** Usage is being counted from the backing, which holds up the start; several a second. */
+export interface ProgressMessage {
+  type: 'progress';
+  files: number;
+  directories: number;
+  bytes: number;
+}
+
+/** The mount is usable. The last message. */
+export interface ReadyMessage {
+  type: 'ready';
+  pid: number;
+  backing: string;
+  mountpoint: string;
+  io: 'passthrough' | 'cached';
+  /** Why not passthrough; empty when it is. */
+  ioReason: string;
+  filesystem: string;
+  readOnly: boolean;
+  capacityBytes: number;
+  freeBytes: number;
+  headroomBytes: number;
+  marginBytes: number;
+  /** Reservations that the ledger had. */
+  reservations: number;
+  /** Usage was counted from the backing (first mount, or after an unclean end). */
+  counted: boolean;
+}
+
+/** The mount did not come about; the daemon exits with `exitCode`. The last message. */
+export interface FailedMessage {
+  type: 'failed';
+  code: string;
+  errno: string;
+  exitCode: number;
+  message: string;
+  stack: string;
+  details: ErrorDetails;
+}
+
+export type DaemonMessage = ProgressMessage | ReadyMessage | FailedMessage;

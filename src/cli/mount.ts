@@ -1,0 +1,133 @@
+// `vreserve mount`: checks, starts the daemon, and returns when the mount is usable.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type MountConfig, mountOptionsHelp, parseMount } from '../config.js';
+import { formatBytes, formatCount } from '../core/bytes.js';
+import { ERRORS, type ErrorCode, VreserveError } from '../core/errors.js';
+import type { Command } from './command.js';
+import type { DaemonMessage, FailedMessage, ReadyMessage, StartMessage } from './messages.js';
+import { alignColumns, note, ProgressLine, print, printJson } from './output.js';
+import { checkPlaces } from './places.js';
+
+export const mount: Command = {
+  usage: 'mount DATA [MNT] [options]',
+  description: [
+    'Mounts the backing directory DATA at MNT, or in place (over itself) where MNT is left out, and returns when the',
+    'mount is usable. The daemon stays behind; vreserve umount or SIGTERM ends it. A mountpoint whose daemon is gone is',
+    'detached and mounted anew.',
+  ],
+  examples: ['vreserve mount /data /mnt/data', 'vreserve mount /data --capacity 500GB'],
+  options: {},
+  optionsHelp: mountOptionsHelp,
+  words: [1, 2],
+  raw: true,
+  async run(_, argv) {
+    const asked = parseMount(argv, process.getuid?.() ?? 0);
+    const { backing, mountpoint, recovered } = checkPlaces(asked.backing, asked.mountpoint);
+    if (recovered) note(`the mount at ${mountpoint} had lost its daemon; it was detached and is mounted anew`);
+    const logFile = asked.logFile === null ? null : resolve(asked.logFile);
+    const config: MountConfig = { ...asked, backing, mountpoint, logFile };
+    const daemon = startDaemon(config);
+    const ready = await whenReady(daemon, config);
+    if (config.json) printJson(ready);
+    else for (const line of summary(ready)) print(line);
+    if (config.foreground) return follow(daemon);
+    daemon.disconnect();
+    daemon.unref();
+    return 0;
+  },
+};
+
+function startDaemon(config: MountConfig): ChildProcess {
+  const errors = config.foreground ? 'inherit' : openErrors(config);
+  const daemon = spawn(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'daemon'], {
+    // A working directory of its own would keep a filesystem busy.
+    cwd: '/',
+    detached: !config.foreground,
+    stdio: ['ignore', 'ignore', errors, 'ipc'],
+  });
+  if (typeof errors === 'number') closeSync(errors);
+  return daemon;
+}
+
+/** Where the daemon's stderr goes, which is what the native engine says before it aborts. */
+function openErrors(config: MountConfig): number | 'ignore' {
+  const file = config.logFile ?? join(config.backing, '.vreserve', 'daemon.log');
+  try {
+    if (config.logFile === null && !config.readOnly) mkdirSync(dirname(file), { mode: 0o700, recursive: true });
+    return openSync(file, 'a', 0o600);
+  } catch (error) {
+    if (config.logFile === null) return 'ignore';
+    const reason = `the log cannot be written: ${error instanceof Error ? error.message : String(error)}`;
+    throw new VreserveError('MOUNT_FAILED', { path: config.mountpoint, reason }, { cause: error });
+  }
+}
+
+/** Resolves when the mount is usable. Ctrl-C until then ends the daemon. */
+function whenReady(daemon: ChildProcess, config: MountConfig): Promise<ReadyMessage> {
+  const progress = new ProgressLine();
+  const stop = () => daemon.kill('SIGTERM');
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  const settled = new Promise<ReadyMessage>((done, failed) => {
+    daemon.on('message', (message: DaemonMessage) => {
+      if (message.type === 'ready') done(message);
+      else if (message.type === 'failed') failed(failure(message));
+      else progress.update(`counting what is there: ${formatCount(message.files)} files, ${formatBytes(message.bytes)}`, null);
+    });
+    daemon.on('error', (error) => failed(new VreserveError('DAEMON_FAILED', { reason: error.message }, { cause: error })));
+    daemon.on('exit', (code, signal) => {
+      // What it said last may still be on its way.
+      setTimeout(() => {
+        const log = config.logFile ?? (config.foreground ? null : join(config.backing, '.vreserve', 'daemon.log'));
+        const where = log === null ? '' : `; see ${log}`;
+        const reason = `it ended before the mount was usable (${signal ?? `exit ${code}`})${where}`;
+        failed(new VreserveError('DAEMON_FAILED', { reason }));
+      }, 50);
+    });
+    const start: StartMessage = { type: 'start', config };
+    daemon.send(start, (error) => error && failed(new VreserveError('DAEMON_FAILED', { reason: error.message })));
+  });
+  return settled.finally(() => {
+    progress.clear();
+    process.off('SIGINT', stop).off('SIGTERM', stop);
+    daemon.removeAllListeners('message').removeAllListeners('error').removeAllListeners('exit');
+  });
+}
+
+/** The daemon's error as it was there. */
+function failure(message: FailedMessage): VreserveError {
+  const code = Object.hasOwn(ERRORS, message.code) ? (message.code as ErrorCode) : 'DAEMON_FAILED';
+  const error = new VreserveError(code, { ...message.details, errno: message.errno });
+  error.message = message.message;
+  error.stack = message.stack;
+  return error;
+}
+
+/** In the foreground: passes signals on, and ends as the daemon ends. */
+function follow(daemon: ChildProcess): Promise<number> {
+  const pass = () => daemon.kill('SIGTERM');
+  process.on('SIGTERM', pass).on('SIGHUP', pass);
+  // The terminal sends Ctrl-C to the daemon itself.
+  process.on('SIGINT', () => {});
+  return new Promise((done) => {
+    if (daemon.exitCode !== null) done(daemon.exitCode);
+    daemon.on('exit', (code) => done(code ?? 1));
+  });
+}
+
+function summary(ready: ReadyMessage): string[] {
+  const where = ready.backing === ready.mountpoint ? `${ready.mountpoint}, in place` : `${ready.backing} at ${ready.mountpoint}`;
+  const counted = ready.counted ? ', usage counted' : '';
+  return [
+    `mounted ${where}${ready.readOnly ? ', read-only' : ''}`,
+    ...alignColumns([
+      ['  backing', `${ready.backing} (${ready.filesystem})`],
+      ['  capacity', `${formatBytes(ready.capacityBytes)}, ${formatBytes(ready.freeBytes)} free`],
+      ['  headroom', `${formatBytes(ready.headroomBytes)}, after a margin of ${formatBytes(ready.marginBytes)}`],
+      ['  io', ready.io === 'passthrough' ? ready.io : `${ready.io}: ${ready.ioReason}`],
+      ['  reservations', `${ready.reservations}${counted}`],
+    ]),
+  ];
+}

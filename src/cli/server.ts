@@ -1,0 +1,274 @@
+// One mount, from its backing directory to its end: constructs the planes, and takes them down in the right order.
+
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MountConfig } from '../config.js';
+import type { Clock } from '../core/clock.js';
+import { errnoOf, VreserveError } from '../core/errors.js';
+import type { JournalEvent } from '../core/events.js';
+import { OWN_DIRECTORY } from '../core/paths.js';
+import { type DaemonSnapshot, lotSnapshots, type Snapshot } from '../core/snapshot.js';
+import { differs, journalDifferences } from '../engine/check.js';
+import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
+import { Heartbeat } from '../engine/heartbeat.js';
+import { Keeper } from '../engine/keeper.js';
+import { NATIVE } from '../engine/native.js';
+import { Rights } from '../engine/rights.js';
+import type { Ledger } from '../ledger/ledger.js';
+import { openLedger } from '../ledger/sqlite.js';
+import { type Log, openLog } from '../log.js';
+import { readVersion } from '../version.js';
+import { ViewHandler } from '../views/handler.js';
+import type { ProgressMessage, ReadyMessage } from './messages.js';
+
+/** What the daemon hands in. `uid` is whom it runs as. */
+export interface ServerParts {
+  config: MountConfig;
+  engine: Engine;
+  clock: Clock;
+  uid: number;
+  onProgress: (progress: ProgressMessage) => void;
+}
+
+const LOG_FILE = 'daemon.log';
+const LOCK_FILE = 'lock';
+
+/** A mount that is served. */
+export class Server {
+  readonly #parts: ServerParts;
+  readonly #ledger: Ledger;
+  readonly #keeper: Keeper;
+  readonly #heartbeat: Heartbeat;
+  readonly log: Log;
+  readonly #daemon: DaemonSnapshot;
+  /** Files were forced to close, so what is recorded may differ from what is there. */
+  #forced = false;
+  #unmounted = () => {};
+  readonly #end = new Promise<void>((resolve) => {
+    this.#unmounted = resolve;
+  });
+
+  /** Throws VreserveError with everything closed again. */
+  static async start(parts: ServerParts): Promise<{ server: Server; ready: ReadyMessage }> {
+    const { config, engine } = parts;
+    let ledger: Ledger | undefined;
+    try {
+      const info = openBacking(config, engine);
+      const directory = join(info.viewPath, OWN_DIRECTORY);
+      const log = openLog(logFileOf(config, directory), config.logLevel);
+      ledger = openLedger({ directory, readOnly: config.readOnly, owner: String(parts.uid), nowMs: parts.clock() });
+      const server = new Server(parts, info, ledger, log);
+      return { server, ready: await server.#begin() };
+    } catch (error) {
+      await ledger?.close();
+      await engine.stop();
+      throw error;
+    }
+  }
+
+  private constructor(parts: ServerParts, info: BackingInfo, ledger: Ledger, log: Log) {
+    const { config, engine, clock } = parts;
+    this.#parts = parts;
+    this.#ledger = ledger;
+    this.log = log;
+    const rights = new Rights(config.reserveBy, parts.uid);
+    const { readOnly } = config;
+    this.#keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
+    this.#heartbeat = new Heartbeat({ engine, ledger, keeper: this.#keeper, clock, log, journalKeep: config.journalKeep });
+    this.#daemon = {
+      pid: process.pid,
+      version: readVersion(),
+      engine: NATIVE,
+      io: '',
+      ioReason: '',
+      backing: config.backing,
+      mountpoint: config.mountpoint,
+      filesystem: info.filesystem,
+      readOnly,
+      startedAtMs: clock(),
+    };
+  }
+
+  /**
+   * Detaches the mount. One that is in use is served until the last close, or until the grace is over: then what is
+   * under way gets ENOTCONN.
+   */
+  async stop(): Promise<void> {
+    const { engine, config } = this.#parts;
+    try {
+      engine.unmount(false);
+    } catch (error) {
+      this.log.info(
+        { errno: errnoOf(error), graceMs: config.graceMs },
+        'the mount is in use: detached, and served until the last close',
+      );
+      try {
+        engine.unmount(true);
+      } catch (failure) {
+        this.log.warn({ err: failure }, 'the mount could not be detached');
+      }
+    }
+    const grace = setTimeout(() => {
+      this.log.warn('the grace is over: what is open is closed');
+      this.#forced = true;
+      this.#unmounted();
+    }, config.graceMs);
+    await this.#end;
+    clearTimeout(grace);
+  }
+
+  /** Resolves after the end of the mount, when usage is saved and everything is closed. */
+  async ended(): Promise<void> {
+    const { engine, clock } = this.#parts;
+    await this.#end;
+    await this.#heartbeat.stop();
+    await this.#keeper.end();
+    try {
+      const { usage, events } = this.#keeper.usage.takeAll(clock());
+      const lines = [...events, this.#keeper.event('unmount', null, { clean: !this.#forced })];
+      if (this.#forced) await this.#ledger.saveUsage(usage, lines);
+      else await this.#ledger.endServing(usage, lines);
+    } finally {
+      // A count that is under way is not waited for: stopping ends it.
+      await engine.stop();
+      await this.#keeper.counted();
+      await this.#ledger.close();
+    }
+    this.log.info({ clean: !this.#forced }, 'unmounted');
+  }
+
+  snapshot(): Snapshot {
+    const { engine, clock } = this.#parts;
+    const usage = new Map(engine.usage().map((row) => [row.id, row]));
+    const none = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
+    return {
+      atMs: clock(),
+      daemon: this.#daemon,
+      pool: engine.pool(),
+      lots: lotSnapshots(this.#keeper.lots, (id) => usage.get(id) ?? none),
+      requests: engine.requests(),
+      troubles: this.#heartbeat.troubles(),
+    };
+  }
+
+  async #begin(): Promise<ReadyMessage> {
+    const { config, engine } = this.#parts;
+    engine.setPool(config.capacityBytes, config.marginBytes);
+    await this.#keeper.load();
+    const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
+    const usage = engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
+    await this.#ledger.beginServing(usage, this.#firstLines(counted));
+    for (const row of usage) this.#keeper.usage.isSaved(row);
+    const handler = new ViewHandler({
+      host: { snapshot: () => this.snapshot(), commands: this.#keeper, journal: this.#ledger },
+      clock: this.#parts.clock,
+      log: this.log,
+      readOnly: this.#daemon.readOnly,
+      reply: (token, reply) => engine.reply(token, reply),
+    });
+    const mounted = await this.#mount(handler);
+    this.#daemon.io = mounted.io;
+    this.#daemon.ioReason = mounted.ioReason;
+    this.#heartbeat.start();
+    if (counted === null && !config.trust) void this.#verify();
+    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor }, 'mounted');
+    return this.#ready(counted !== null);
+  }
+
+  async #mount(handler: ViewHandler): Promise<MountInfo> {
+    const { engine, config } = this.#parts;
+    try {
+      return await engine.mount((request) => handler.handle(request), this.#unmounted);
+    } catch (error) {
+      // Nothing was served, so what was just recorded still holds.
+      await this.#ledger.endServing([], []);
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new VreserveError('MOUNT_FAILED', { path: config.mountpoint, reason }, { cause: error });
+    }
+  }
+
+  readonly #tellProgress = ({ files, directories, bytes }: { files: number; directories: number; bytes: number }) => {
+    this.#parts.onProgress({ type: 'progress', files, directories, bytes });
+  };
+
+  /** What the journal is told of the start: a recovery after a crash with what differed, and the mount. */
+  #firstLines(counted: CountResult | null): JournalEvent[] {
+    const { config, clock } = this.#parts;
+    const lines: JournalEvent[] = [];
+    if (counted !== null && this.#ledger.endedCleanly === false) {
+      const bytes = counted.lots.reduce((sum, lot) => sum + lot.bytes, 0);
+      const objects = counted.lots.reduce((sum, lot) => sum + lot.objects, 0);
+      const differences = counted.lots.filter(differs).length;
+      lines.push(this.#keeper.event('recovery', null, { bytes, objects, differences }));
+      lines.push(...journalDifferences(counted, this.#keeper.lots, clock(), true));
+    }
+    const { version, pid, filesystem, readOnly } = this.#daemon;
+    const fields = { backing: config.backing, mountpoint: config.mountpoint, version, pid, filesystem, readOnly };
+    lines.push(this.#keeper.event('mount', null, { ...fields, counted: counted !== null }));
+    return lines;
+  }
+
+  /** After a clean end the saved usage serves at once, and is verified meanwhile. */
+  async #verify(): Promise<void> {
+    try {
+      const { differences } = await this.#keeper.verify(true, () => {});
+      if (differences > 0) this.log.warn({ differences }, 'saved usage differed from the backing, and was corrected');
+    } catch (error) {
+      this.log.warn({ err: error }, 'the saved usage could not be verified');
+    }
+  }
+
+  #ready(counted: boolean): ReadyMessage {
+    const { io, ioReason, backing, mountpoint, pid, filesystem, readOnly } = this.#daemon;
+    const { capacityBytes, freeBytes, headroomBytes, marginBytes } = this.#parts.engine.pool();
+    const pool = { capacityBytes, freeBytes, headroomBytes, marginBytes };
+    const mounted = { type: 'ready' as const, pid, backing, mountpoint, filesystem, readOnly, ...pool };
+    // The default lot is no reservation.
+    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations: this.#keeper.lots.size - 1, counted };
+  }
+}
+
+/** Opens the backing and takes its lock. Throws BACKING_…, ALREADY_SERVED. */
+function openBacking(config: MountConfig, engine: Engine): BackingInfo {
+  const { backing, mountpoint, readOnly, allowOther, passthrough, threads, suid, dev, charging } = config;
+  const behaviour = { readOnly, allowOther, passthrough, threads, suid, dev, charging };
+  let info: BackingInfo;
+  try {
+    info = engine.openBacking({ backing, mountpoint, source: backing, ...behaviour });
+  } catch (error) {
+    throw backingError(error, backing);
+  }
+  if (info.readOnly && !readOnly) throw new VreserveError('BACKING_READ_ONLY', { path: backing });
+  const directory = join(info.viewPath, OWN_DIRECTORY);
+  // A read-only mount changes nothing in the backing, not even by a lock file; one that is there, it respects.
+  if (!readOnly) takeLock(directory, backing, engine);
+  else if (!info.readOnly && existsSync(join(directory, LOCK_FILE))) takeLock(directory, backing, engine);
+  return info;
+}
+
+function takeLock(directory: string, backing: string, engine: Engine): void {
+  try {
+    mkdirSync(directory, { mode: 0o700, recursive: true });
+    if (!statSync(directory).isDirectory()) throw new Error(`${OWN_DIRECTORY} is not a directory`);
+    if (engine.lock(join(directory, LOCK_FILE))) return;
+  } catch (error) {
+    throw backingError(error, backing);
+  }
+  throw new VreserveError('ALREADY_SERVED', { path: backing });
+}
+
+function backingError(error: unknown, path: string): VreserveError {
+  if (error instanceof VreserveError) return error;
+  const errno = errnoOf(error) ?? 'EIO';
+  if (errno === 'ENOENT') return new VreserveError('BACKING_MISSING', { path }, { cause: error });
+  if (errno === 'ENOTDIR') return new VreserveError('BACKING_NOT_DIRECTORY', { path }, { cause: error });
+  if (errno === 'EROFS') return new VreserveError('BACKING_READ_ONLY', { path }, { cause: error });
+  const reason = error instanceof Error ? error.message : String(error);
+  return new VreserveError('BACKING_FAILED', { path, reason, errno }, { cause: error });
+}
+
+/** null is stderr. */
+function logFileOf(config: MountConfig, directory: string): string | null {
+  if (config.logFile !== null) return config.logFile;
+  return config.foreground || config.readOnly ? null : join(directory, LOG_FILE);
+}

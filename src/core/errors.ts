@@ -1,0 +1,117 @@
+// The one error class, and the one table of everything that can go wrong: code, errno, HTTP status, exit code, message.
+
+interface Row {
+  /** What a system call answers. */
+  errno: string;
+  httpStatus: number;
+  /** 1: refused or failed; 2: usage. */
+  exitCode: 1 | 2;
+  /** `{name}` is filled from the error's details. */
+  message: string;
+}
+
+const row = (errno: string, httpStatus: number, exitCode: 1 | 2, message: string): Row => ({
+  errno,
+  httpStatus,
+  exitCode,
+  message,
+});
+
+/** Every code. A message says what failed and why, on one line. */
+export const ERRORS = {
+  USAGE: row('EINVAL', 400, 2, '{reason}'),
+  UNKNOWN_COMMAND: row('EINVAL', 400, 2, "unknown command '{command}'"),
+  BAD_COMMAND: row('EINVAL', 400, 2, 'not understood: {reason}'),
+  BAD_BYTES: row('EINVAL', 400, 2, "'{text}' is not a number of bytes: {reason}"),
+  BAD_DURATION: row('EINVAL', 400, 2, "'{text}' is not a duration: {reason}"),
+  BAD_PATH: row('EINVAL', 400, 2, "'{path}' cannot be a path in the mount: {reason}"),
+  PATH_TOO_LONG: row('ENAMETOOLONG', 400, 2, 'the path is too long: {reason}'),
+  OUTSIDE: row('EINVAL', 400, 2, "'{path}' is not in a vreserve mount"),
+
+  NO_SPACE: row('ENOSPC', 507, 1, '{askedText} asked for {path}, {availableText} available'),
+  BELOW_USE: row('ENOSPC', 409, 1, '{askedText} asked for {path}, which holds {heldText} already'),
+  SPLIT_NAMES: row('EXDEV', 409, 1, "'{path}' cannot be bound: the names of one file ({inTheWay}) would lie in two lots"),
+  REAL_VRESERVE: row('EEXIST', 409, 1, "'{path}' cannot be bound: it has a real .vreserve of its own"),
+  NOT_YOURS: row('EACCES', 403, 1, '{reason}'),
+  NO_SUCH_LOT: row('ENOENT', 404, 1, "no reservation at '{path}'"),
+  READ_ONLY: row('EROFS', 403, 1, 'the mount is read-only'),
+  NOT_SUPPORTED: row('EOPNOTSUPP', 501, 1, '{reason}'),
+  ENDING: row('ESHUTDOWN', 503, 1, 'the mount is ending'),
+
+  LEDGER_FOREIGN: row('EIO', 500, 1, '{file} is not a vreserve ledger ({reason}); it was left as it is'),
+  LEDGER_DAMAGED: row('EIO', 500, 1, 'the ledger {file} is damaged ({reason}); it was left as it is'),
+  LEDGER_NEWER: row('EIO', 500, 1, 'the ledger {file} was written by a newer vreserve (format {found}, this one knows {known})'),
+  LEDGER_FAILED: row('EIO', 500, 1, 'the ledger cannot be written: {reason}'),
+  LEDGER_FULL: row('ENOSPC', 507, 1, 'the ledger cannot be written: the disk is full'),
+
+  BACKING_MISSING: row('ENOENT', 404, 1, "the backing directory '{path}' does not exist"),
+  BACKING_NOT_DIRECTORY: row('ENOTDIR', 400, 1, "the backing '{path}' is not a directory"),
+  BACKING_INSIDE: row('ELOOP', 400, 1, "the backing directory '{path}' is inside the mountpoint '{mountpoint}'"),
+  BACKING_READ_ONLY: row('EROFS', 403, 1, "the backing directory '{path}' is read-only: mount it with --read-only"),
+  BACKING_FAILED: row('EIO', 500, 1, "the backing directory '{path}' cannot be used: {reason}"),
+  ALREADY_SERVED: row('EBUSY', 409, 1, "the backing directory '{path}' is served by another vreserve daemon"),
+  MOUNTPOINT_MISSING: row('ENOENT', 404, 1, "the mountpoint '{path}' does not exist"),
+  MOUNTPOINT_NOT_DIRECTORY: row('ENOTDIR', 400, 1, "the mountpoint '{path}' is not a directory"),
+  MOUNT_FAILED: row('EIO', 500, 1, "'{path}' cannot be mounted: {reason}"),
+  MOUNT_BUSY: row('EBUSY', 409, 1, "'{path}' is busy{holders}"),
+  NOT_MOUNTED: row('EINVAL', 400, 1, "'{path}' is not a vreserve mount"),
+  ENGINE_MISSING: row('ENOEXEC', 500, 1, 'the native engine cannot be loaded: {reason}'),
+  DAEMON_FAILED: row('EIO', 500, 1, 'the daemon failed: {reason}'),
+  /** The system refused; `errno` in the details says how. */
+  SYSTEM: row('EIO', 500, 1, '{reason}'),
+  INTERNAL: row('EIO', 500, 1, 'internal error: {reason}'),
+} as const satisfies Record<string, Row>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** What fills a message, and what a program wants to know besides. Bytes are exact integers. */
+export type ErrorDetails = Record<string, string | number>;
+
+/** The error that every part of vreserve throws. `details.errno` takes the place of the table's errno. */
+export class VreserveError extends Error {
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, details: ErrorDetails = {}, options?: { cause?: unknown }) {
+    super(fill(ERRORS[code].message, details), options);
+    this.name = 'VreserveError';
+    this.code = code;
+    this.details = details;
+  }
+
+  /** Name of the errno, such as 'ENOSPC'. */
+  get errno(): string {
+    return typeof this.details.errno === 'string' ? this.details.errno : ERRORS[this.code].errno;
+  }
+
+  get httpStatus(): number {
+    return ERRORS[this.code].httpStatus;
+  }
+
+  get exitCode(): 1 | 2 {
+    return ERRORS[this.code].exitCode;
+  }
+}
+
+/** The error as a VreserveError: itself, SYSTEM where it carries an errno name, else INTERNAL. */
+export function asVreserveError(error: unknown): VreserveError {
+  if (error instanceof VreserveError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  const errno = errnoOf(error);
+  return errno === null
+    ? new VreserveError('INTERNAL', { reason }, { cause: error })
+    : new VreserveError('SYSTEM', { reason, errno }, { cause: error });
+}
+
+/** The errno name that a system's error carries in `code`; null where there is none. */
+export function errnoOf(error: unknown): string | null {
+  if (error instanceof VreserveError) return error.errno;
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  const code = error.code;
+  // Node's own codes begin with ERR_, SQLite's with SQLITE_: neither is an errno.
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : null;
+}
+
+function fill(template: string, details: ErrorDetails): string {
+  return template.replace(/\{(\w+)\}/g, (_, name: string) => String(details[name] ?? ''));
+}

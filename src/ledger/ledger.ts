@@ -1,0 +1,73 @@
+// The ledger as the rest of vreserve sees it: the durable record of lots, usage and events.
+
+import type { JournalEvent } from '../core/events.js';
+import type { Lot, LotId } from '../core/lot.js';
+
+/** A lot's own bytes and objects as they were last saved. */
+export interface SavedUsage {
+  id: LotId;
+  bytes: number;
+  objects: number;
+}
+
+export interface LedgerContents {
+  /** Parents before their children; the default lot first. */
+  lots: Lot[];
+  usage: SavedUsage[];
+}
+
+/** Byte offsets of the journal: what is before `startBytes` was trimmed; offsets never move. */
+export interface JournalRange {
+  startBytes: number;
+  endBytes: number;
+}
+
+/** A piece of one lot's (or some lots') lines: where each starts in the journal, and how long it is. */
+export interface JournalPiece {
+  offsetBytes: number;
+  lengthBytes: number;
+}
+
+/** What one reading of `trim` may remove: lines from before `beforeMs`, and all but the last `keepBytes`. */
+export interface TrimLimits {
+  beforeMs: number;
+  keepBytes: number;
+}
+
+/**
+ * One method is one transaction, on disk when its promise resolves; it rejects with a VreserveError (LEDGER_FULL,
+ * LEDGER_FAILED) and then nothing of it is there. Methods called in the same turn of the event loop share one commit.
+ */
+export interface Ledger {
+  /** How the last daemon ended: true after a clean end, false after a crash, null when the ledger is new. */
+  readonly endedCleanly: boolean | null;
+
+  load(): Promise<LedgerContents>;
+  /** A number for a new lot, never given before to a lot that was added. */
+  newLotId(): Promise<LotId>;
+  /** Adds the lot with its parents, paths and first usage. */
+  addLot(lot: Lot, usage: SavedUsage, event: JournalEvent): Promise<void>;
+  /** Writes the lot's owner and policy anew. */
+  updateLot(lot: Lot, event: JournalEvent): Promise<void>;
+  /** Removes the lot; lots below it become children of its parents. */
+  removeLot(id: LotId, event: JournalEvent): Promise<void>;
+  /** Saves usage (lots that are gone are passed over) and writes the lines. */
+  saveUsage(usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
+  /** From here on the end is unclean, until `endServing`. */
+  beginServing(usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
+  endServing(usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
+
+  journalRange(): Promise<JournalRange>;
+  /** At most `lengthBytes` from the offset, fewer only at the end. What was trimmed reads as newlines. */
+  readJournal(offsetBytes: number, lengthBytes: number): Promise<Buffer>;
+  /** Lines that belong to one of the lots, from the offset on. */
+  findLines(ids: ReadonlySet<LotId>, fromBytes: number): Promise<JournalPiece[]>;
+  /** Removes the oldest lines, a batch at a time; true when there is more to do. The newest line stays. */
+  trim(limits: TrimLimits): Promise<boolean>;
+
+  /** Makes anew what was given up for lack of space, where there is space again. */
+  recoverSpace(): void;
+  /** True while the reserve for a full disk is used up. */
+  readonly outOfSpace: boolean;
+  close(): Promise<void>;
+}

@@ -1,0 +1,51 @@
+// The ledger's tables, as numbered migrations: number n brings a ledger from format n - 1 to format n.
+
+/** In the header of every ledger: 'vres'. */
+export const APPLICATION_ID = 0x76726573;
+
+/** Applied in order, each in a transaction; `user_version` is the number of the last one. Never changed once released. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE lots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    confined_owner INTEGER NOT NULL,
+    dedicated_bytes INTEGER NOT NULL CHECK (dedicated_bytes >= 0),
+    opportunistic_bytes INTEGER NOT NULL CHECK (opportunistic_bytes >= -1),
+    max_objects INTEGER NOT NULL CHECK (max_objects >= -1),
+    created_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    deletes_at_ms INTEGER
+  ) STRICT;
+  CREATE TABLE parents (
+    lot_id INTEGER NOT NULL REFERENCES lots (id) ON DELETE CASCADE,
+    parent_id INTEGER NOT NULL REFERENCES lots (id),
+    PRIMARY KEY (lot_id, parent_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX parents_parent ON parents (parent_id);
+  CREATE TABLE paths (
+    path TEXT PRIMARY KEY,
+    lot_id INTEGER NOT NULL REFERENCES lots (id) ON DELETE CASCADE
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX paths_lot ON paths (lot_id);
+  CREATE TABLE usage (
+    lot_id INTEGER PRIMARY KEY REFERENCES lots (id) ON DELETE CASCADE,
+    bytes INTEGER NOT NULL,
+    objects INTEGER NOT NULL
+  ) STRICT;
+  -- line: rendered JSON with its newline; offset_bytes: the bytes of all lines ever written before it.
+  CREATE TABLE journal (
+    offset_bytes INTEGER PRIMARY KEY,
+    length_bytes INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    lot_id INTEGER,
+    line TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX journal_lot ON journal (lot_id, offset_bytes);
+  CREATE TABLE state (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
+];

@@ -1,0 +1,174 @@
+// Every option of `mount` once: its name, unit, default, check and line of help.
+
+import type { JournalKeep, MountConfig } from './config.js';
+import { parseBytes } from './core/bytes.js';
+import { parseDurationMs } from './core/duration.js';
+import { VreserveError } from './core/errors.js';
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export const RESERVE_BY = ['writers', 'owners', 'root'] as const;
+
+/** The default of `--journal-keep`: 30 days or 1 GiB, whichever is less. */
+export const JOURNAL_KEEP: JournalKeep = { ageMs: 30 * 86_400_000, bytes: 1024 ** 3 };
+
+/** An option without a value. */
+export interface Switch {
+  kind: 'switch';
+  help: string;
+  short?: string;
+  /** Also taken as --no-NAME, and noNAME in -o. */
+  negatable?: boolean;
+  /** What the switch sets. */
+  set: (on: boolean) => Partial<MountConfig>;
+}
+
+/** An option with one. */
+export interface Value {
+  kind: 'value';
+  /** Shown in the help: BYTES, FILE … */
+  unit: string;
+  /** The default, as text for the help. */
+  default: string;
+  help: string;
+  /** What the value sets; throws USAGE, BAD_BYTES or BAD_DURATION. */
+  set: (text: string) => Partial<MountConfig>;
+}
+
+/** All options of `mount`, in the order of the help. */
+export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
+  capacity: {
+    kind: 'value',
+    unit: 'BYTES',
+    default: 'what the filesystem has',
+    help: 'never let the mount hold more than this',
+    set: (text) => ({ capacityBytes: parseBytes(text) }),
+  },
+  margin: {
+    kind: 'value',
+    unit: 'BYTES',
+    default: '1 % of the capacity, at most 1 GiB',
+    help: 'keep this much free for directories and the filesystem itself',
+    set: (text) => ({ marginBytes: parseBytes(text) }),
+  },
+  'read-only': {
+    kind: 'switch',
+    help: 'refuse every change (ro)',
+    set: (on) => ({ readOnly: on }),
+  },
+  'reserve-by': {
+    kind: 'value',
+    unit: 'WHO',
+    default: 'writers',
+    help: 'who may reserve a path: writers of its directory, owners of the lot it lies in, or root',
+    set: (text) => ({ reserveBy: oneOf('reserve-by', RESERVE_BY, text) }),
+  },
+  'journal-keep': {
+    kind: 'value',
+    unit: 'AGE|BYTES',
+    default: '30d,1GiB',
+    help: 'how much of the journal is kept, such as 30d, 1GiB, or both as 30d,1GiB',
+    set: (text) => ({ journalKeep: parseJournalKeep(text) }),
+  },
+  trust: {
+    kind: 'switch',
+    help: 'do not verify the saved usage after a clean end',
+    set: (on) => ({ trust: on }),
+  },
+  'allow-other': {
+    kind: 'switch',
+    negatable: true,
+    help: 'let other users use the mount (the default as root)',
+    set: (on) => ({ allowOther: on }),
+  },
+  passthrough: {
+    kind: 'switch',
+    negatable: true,
+    help: 'let the kernel read the backing files itself (the default where it can)',
+    set: (on) => ({ passthrough: on }),
+  },
+  threads: {
+    kind: 'value',
+    unit: 'N',
+    default: '0, chosen by the number of cores',
+    help: 'threads that serve the kernel, at most 64',
+    set: (text) => ({ threads: parseCount('threads', text, 64) }),
+  },
+  grace: {
+    kind: 'value',
+    unit: 'DURATION',
+    default: '30s',
+    help: 'how long a busy mount is still served after SIGTERM',
+    set: (text) => ({ graceMs: parseDurationMs(text) }),
+  },
+  log: {
+    kind: 'value',
+    unit: 'FILE',
+    default: '.vreserve/daemon.log of the backing; stderr in the foreground',
+    help: 'where the daemon logs to',
+    set: (text) => ({ logFile: nonEmpty('log', text) }),
+  },
+  'log-level': {
+    kind: 'value',
+    unit: 'LEVEL',
+    default: 'info',
+    help: LOG_LEVELS.join(', '),
+    set: (text) => ({ logLevel: oneOf('log-level', LOG_LEVELS, text) }),
+  },
+  foreground: {
+    kind: 'switch',
+    short: 'f',
+    help: 'stay in the foreground',
+    set: (on) => ({ foreground: on }),
+  },
+  json: {
+    kind: 'switch',
+    help: 'print JSON',
+    set: (on) => ({ json: on }),
+  },
+  suid: {
+    kind: 'switch',
+    negatable: true,
+    help: 'honour set-uid and set-gid programs of the mount (not by default)',
+    set: (on) => ({ suid: on }),
+  },
+  dev: {
+    kind: 'switch',
+    negatable: true,
+    help: 'honour device nodes of the mount (not by default)',
+    set: (on) => ({ dev: on }),
+  },
+  charging: {
+    kind: 'switch',
+    negatable: true,
+    help: 'with --no-charging nothing is charged or refused: only for measuring what charging costs',
+    set: (on) => ({ charging: on }),
+  },
+};
+
+function parseJournalKeep(text: string): JournalKeep {
+  const keep = { ageMs: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER };
+  const parts = text.split(',');
+  if (parts.length > 2) throw new VreserveError('USAGE', { reason: `--journal-keep takes an age, a number of bytes, or both` });
+  for (const part of parts) {
+    if (/^[0-9]+(ms|s|m|h|d|w)$/.test(part)) keep.ageMs = parseDurationMs(part);
+    else keep.bytes = parseBytes(part);
+  }
+  return keep;
+}
+
+function nonEmpty(name: string, text: string): string {
+  if (text === '') throw new VreserveError('USAGE', { reason: `--${name} needs a value` });
+  return text;
+}
+
+function parseCount(name: string, text: string, most: number): number {
+  const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (count <= most) return count;
+  throw new VreserveError('USAGE', { reason: `--${name} must be a number from 0 to ${most}, not '${text}'` });
+}
+
+function oneOf<T extends string>(name: string, choices: readonly T[], text: string): T {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
+  throw new VreserveError('USAGE', { reason: `--${name} must be one of ${choices.join(', ')}, not '${text}'` });
+}

@@ -1,0 +1,180 @@
+// Answers the data plane's requests on /.vreserve, each exactly once.
+
+import { parseBytes } from '../core/bytes.js';
+import type { Clock } from '../core/clock.js';
+import { asVreserveError, VreserveError } from '../core/errors.js';
+import { childrenOf, DEFAULT_LOT_ID, type LotId, withDescendants } from '../core/lot.js';
+import { type Snapshot, scopedTo } from '../core/snapshot.js';
+import type { VirtualNode, VirtualReply, VirtualRequest } from '../engine/engine.js';
+import type { Log } from '../log.js';
+import { ControlFile } from './control.js';
+import type { Host } from './host.js';
+import type { OpenFile } from './open-file.js';
+import { commandRunner } from './run.js';
+import { LotJournal, type Stream, WholeJournal } from './stream.js';
+import { StreamFile } from './stream-file.js';
+import { type Entry, entryAt } from './tree.js';
+import { Users } from './users.js';
+
+export interface HandlerParts {
+  host: Host;
+  clock: Clock;
+  log: Log;
+  readOnly: boolean;
+  reply: (token: number, reply: VirtualReply) => void;
+}
+
+type Request<Op extends VirtualRequest['op']> = Extract<VirtualRequest, { op: Op }>;
+
+/** Journals of lots that are kept found, most recently used last. */
+const MOST_LOT_JOURNALS = 64;
+
+/** Requests on one mount's /.vreserve. */
+export class ViewHandler {
+  readonly #parts: HandlerParts;
+  readonly #users: Users;
+  readonly #whole: WholeJournal;
+  readonly #ofLots = new Map<LotId, LotJournal>();
+  readonly #open = new Map<number, OpenFile>();
+  #lastHandle = 0;
+
+  constructor(parts: HandlerParts) {
+    this.#parts = parts;
+    this.#users = new Users(parts.clock);
+    this.#whole = new WholeJournal(parts.host.journal);
+  }
+
+  /** Never throws; the reply may come later. */
+  handle(request: VirtualRequest): void {
+    this.#answer(request).then(
+      (reply) => this.#send(request, reply),
+      (error: unknown) => this.#send(request, { errno: this.#errno(request, error) }),
+    );
+  }
+
+  async #answer(request: VirtualRequest): Promise<VirtualReply> {
+    switch (request.op) {
+      case 'lookup':
+        return this.#lookup(request);
+      case 'list': {
+        const entry = this.#entry(request);
+        return entry.kind === 'directory' ? { names: entry.list() } : { errno: 'ENOTDIR' };
+      }
+      case 'open':
+        return this.#openFile(request);
+      case 'read':
+        return { data: await this.#file(request.handle).read(request.offsetBytes, request.lengthBytes) };
+      case 'write':
+        return { writtenBytes: await this.#file(request.handle).write(request.data) };
+      case 'flush':
+        await this.#file(request.handle).flush();
+        return {};
+      case 'release':
+        this.#file(request.handle).release();
+        this.#open.delete(request.handle);
+        return {};
+      case 'setxattr':
+        return this.#setAttribute(request);
+    }
+  }
+
+  async #lookup(request: Request<'lookup'>): Promise<VirtualReply> {
+    const entry = this.#entry(request);
+    const mtimeMs = this.#parts.clock();
+    switch (entry.kind) {
+      case 'directory':
+        return { node: { kind: 'directory', mode: 0o555, mtimeMs } };
+      case 'control':
+        return { node: { kind: 'control', mode: this.#parts.readOnly ? 0o444 : 0o666, mtimeMs } };
+      case 'stream': {
+        const node: VirtualNode = { kind: 'stream', mode: 0o444, mtimeMs };
+        return { node: { ...node, sizeBytes: await this.#stream(request.scope).sizeBytes() } };
+      }
+      case 'snapshot':
+        return { node: { kind: 'snapshot', mode: 0o444, mtimeMs, content: Buffer.from(await entry.render()) } };
+    }
+  }
+
+  async #openFile(request: Request<'open'>): Promise<VirtualReply> {
+    const entry = this.#entry(request);
+    if (entry.kind === 'control') return { handle: this.#keep(this.#control(request)) };
+    if (request.forWriting) return { errno: 'EACCES' };
+    if (entry.kind !== 'stream') return { errno: 'EINVAL' };
+    const stream = this.#stream(request.scope);
+    await stream.sizeBytes();
+    return { handle: this.#keep(new StreamFile(stream)) };
+  }
+
+  #control({ caller, scope }: Request<'open'>): ControlFile {
+    const { host } = this.#parts;
+    return new ControlFile(commandRunner(host.commands, { caller, scope }, () => this.#snapshot(scope), this.#users.name));
+  }
+
+  async #setAttribute({ path, name, value, caller }: Request<'setxattr'>): Promise<VirtualReply> {
+    const { commands } = this.#parts.host;
+    const attribute = name.replace(/^user\.vreserve\./, '');
+    if (attribute === 'lot' || attribute === 'used' || attribute === 'grant') return { errno: 'EPERM' };
+    if (attribute !== 'reserve') return { errno: 'EOPNOTSUPP' };
+    const by = { caller, scope: DEFAULT_LOT_ID };
+    if (value === null) await commands.release(path, by);
+    // Some tools store the text with its NUL or with the newline of a here-document.
+    else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), by);
+    return {};
+  }
+
+  #entry({ path, scope }: { path: string; scope: LotId }): Entry {
+    const entry = entryAt(path, () => this.#snapshot(scope), this.#users.name);
+    if (entry === null) throw new VreserveError('SYSTEM', { errno: 'ENOENT', reason: 'no such file' });
+    return entry;
+  }
+
+  #snapshot(scope: LotId): Snapshot {
+    const snapshot = this.#parts.host.snapshot();
+    const seen = scope === DEFAULT_LOT_ID ? snapshot : scopedTo(snapshot, scope);
+    if (seen === null) throw new VreserveError('NO_SUCH_LOT', { path: '/' });
+    return seen;
+  }
+
+  #stream(scope: LotId): Stream {
+    if (scope === DEFAULT_LOT_ID) return this.#whole;
+    const known = this.#ofLots.get(scope);
+    const stream = known ?? new LotJournal(this.#parts.host.journal, () => this.#inScope(scope));
+    this.#ofLots.delete(scope);
+    this.#ofLots.set(scope, stream);
+    for (const [id, other] of this.#ofLots) {
+      if (this.#ofLots.size <= MOST_LOT_JOURNALS) break;
+      if (!other.isOpen && id !== scope) this.#ofLots.delete(id);
+    }
+    return stream;
+  }
+
+  #inScope(scope: LotId): Set<LotId> {
+    return withDescendants(scope, childrenOf(this.#parts.host.snapshot().lots.map(({ lot }) => lot)));
+  }
+
+  #keep(file: OpenFile): number {
+    this.#lastHandle += 1;
+    this.#open.set(this.#lastHandle, file);
+    return this.#lastHandle;
+  }
+
+  #file(handle: number): OpenFile {
+    const file = this.#open.get(handle);
+    if (file === undefined) throw new VreserveError('SYSTEM', { errno: 'EBADF', reason: `no open file ${handle}` });
+    return file;
+  }
+
+  #errno({ op }: VirtualRequest, error: unknown): string {
+    const known = asVreserveError(error);
+    if (known.code === 'INTERNAL') this.#parts.log.error({ err: error, op }, 'a request on .vreserve failed');
+    return known.errno;
+  }
+
+  #send({ token, op }: VirtualRequest, reply: VirtualReply): void {
+    try {
+      this.#parts.reply(token, reply);
+    } catch (error) {
+      this.#parts.log.error({ err: error, op }, 'a reply could not be given');
+    }
+  }
+}

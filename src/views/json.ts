@@ -1,0 +1,80 @@
+// report.json, and the JSON of lots and refusals in the replies of control.
+
+import { formatBytes } from '../core/bytes.js';
+import type { VreserveError } from '../core/errors.js';
+import { grantBytes, UNLIMITED } from '../core/lot.js';
+import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
+import type { CheckReport } from './host.js';
+
+/** A lot for programs. `usedBytes` and `objects` count the lots below it too; `opportunisticBytes` -1 is unlimited. */
+export interface LotJson {
+  name: string;
+  path: string;
+  owner: string;
+  usedBytes: number;
+  dedicatedBytes: number;
+  opportunisticBytes: number;
+  objects: number;
+  pendingObjects: number;
+  pendingBytes: number;
+  expiresAtMs: number | null;
+}
+
+/** Prints a user, known by the number as text, for people. */
+export type UserName = (owner: string) => string;
+
+export function lotJson({ lot, used }: LotSnapshot, userName: UserName): LotJson {
+  return {
+    name: lot.name,
+    path: lot.paths[0] ?? '/',
+    owner: userName(lot.owner),
+    usedBytes: used.bytes,
+    dedicatedBytes: lot.policy.dedicatedBytes,
+    opportunisticBytes: lot.policy.opportunisticBytes,
+    objects: used.objects,
+    pendingObjects: used.pendingObjects,
+    pendingBytes: used.pendingBytes,
+    expiresAtMs: lot.policy.expiresAtMs,
+  };
+}
+
+/** The content of report.json. `waiting` is for those who wait for bytes to become available. */
+export function reportJson({ atMs, daemon, pool, lots, troubles }: Snapshot, userName: UserName) {
+  return {
+    atMs,
+    daemon,
+    pool,
+    health: troubles.length === 0 ? 'ok' : troubles.join('; '),
+    lots: lots.map((lot) => lotJson(lot, userName)),
+    waiting: [],
+  };
+}
+
+/** `policy.json` of a lot. */
+export function policyJson({ lot }: LotSnapshot) {
+  const grant = grantBytes(lot.policy);
+  return { ...lot.policy, grantBytes: grant, grant: grant === UNLIMITED ? 'unlimited' : formatBytes(grant) };
+}
+
+/** `usage.json` of a lot: its own files, and with those of the lots below it. */
+export function usageJson({ own, used }: LotSnapshot) {
+  return { own, used };
+}
+
+/** The reply to a command that was refused or not understood. */
+export function refusalJson(error: VreserveError, cmd: string | null) {
+  const details = Object.entries(error.details).filter(([name]) => !/(Text|^errno|^reason)$/.test(name));
+  return {
+    ok: false,
+    ...(cmd === null ? {} : { cmd }),
+    code: error.code,
+    errno: error.errno,
+    message: error.message,
+    ...Object.fromEntries(details),
+  };
+}
+
+/** The reply to `check`. */
+export function checkJson(report: CheckReport) {
+  return { differences: report.differences, lots: report.lots, straddling: report.straddling };
+}

@@ -1,0 +1,25 @@
+// Names of lots as names of files in /.vreserve/lots.
+
+import { createHash } from 'node:crypto';
+
+const MAX_NAME_BYTES = 255;
+
+/**
+ * The name with `/`, `%` and control characters percent-encoded, so that any lot has a file name. One that would be
+ * longer than 255 bytes is cut, and ends in `~` and 16 digits of its SHA-256.
+ */
+export function fileNameOf(lotName: string): string {
+  const encoded = lotName.replace(/[/%\p{Cc}]|^\.+$/gu, (text) =>
+    [...Buffer.from(text)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
+  );
+  if (Buffer.byteLength(encoded) <= MAX_NAME_BYTES) return encoded;
+  const mark = `~${createHash('sha256').update(lotName).digest('hex').slice(0, 16)}`;
+  let cut = '';
+  let bytes = mark.length;
+  for (const letter of encoded) {
+    bytes += Buffer.byteLength(letter);
+    if (bytes > MAX_NAME_BYTES) break;
+    cut += letter;
+  }
+  return cut + mark;
+}

@@ -1,0 +1,38 @@
+// The README of /.vreserve: how to use this tree, on one screen.
+
+/** The same text everywhere: paths in it are relative to where it is read. */
+export const README = `vreserve: disk-space reservations that hold.
+
+This directory is made by the vreserve daemon. It is in no listing, and there by name.
+
+  report        who holds what, for people          cat report
+  report.json   the same for programs
+  health        'ok', or what is wrong
+  metrics       Prometheus text format
+  ledger        every grant, refusal, release and charge as JSON Lines: tail -f ledger
+  lots/NAME/    one directory a lot: policy.json, usage.json, paths, owner, parents, children
+                ('/' in a name is written %2F: lots/%2Fjob1)
+  control       takes commands, one a line
+
+A reservation is a promise of bytes to a path: nobody else can take them, and what is below the
+path cannot take more. Past it a write fails with ENOSPC ("No space left on device").
+
+  echo 'reserve /job1 500MB' > control     reserve a path, or set the bytes of its reservation anew
+  echo 'extend /job1 100MB'  > control     add bytes
+  echo 'release /job1'       > control     give it back; the files stay
+  echo 'report'              > control     the report as a reply
+
+500G is decimal, 500GiB binary, no suffix is bytes. A path with blanks goes in quotes. A command
+may also be JSON: {"cmd":"reserve","path":"/job1","bytes":500000000}. A refused command fails the
+write: ENOSPC is refused, EINVAL not understood, EACCES not yours. Reading the same open file
+gives a JSON reply to each command:
+
+  exec 3<>control; echo 'reserve /job1 500MB' >&3; cat <&3
+
+Paths are as in the mount; in a reservation's own .vreserve they are relative to it, and only what
+is below it can be changed. The same with extended attributes, on any directory or file:
+
+  getfattr -n user.vreserve.used job1      also .grant and .lot
+  setfattr -n user.vreserve.reserve -v 10G job1
+  setfattr -x user.vreserve.reserve job1
+`;

@@ -1,0 +1,80 @@
+// The report for people: the pool, then a line a lot.
+
+import { formatBytes, formatCount } from '../core/bytes.js';
+import { formatDuration } from '../core/duration.js';
+import { grantBytes, UNLIMITED } from '../core/lot.js';
+import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
+import type { UserName } from './json.js';
+import { type Column, printable, shorten, table } from './text.js';
+
+const LOT_COLUMNS: readonly Column[] = [
+  { heading: 'LOT', align: 'left' },
+  { heading: 'USED', align: 'right' },
+  { heading: 'GRANT', align: 'right' },
+  { heading: '%', align: 'right' },
+  { heading: 'OBJECTS', align: 'right' },
+  { heading: 'PENDING', align: 'right' },
+  { heading: 'OWNER', align: 'left' },
+  { heading: 'EXPIRES', align: 'left' },
+];
+
+/** A lot's name is shortened beyond this, so that the table fits 100 columns. */
+const NAME_WIDTH = 40;
+const OWNER_WIDTH = 12;
+
+export function renderReport(snapshot: Snapshot, userName: UserName): string {
+  const rows = snapshot.lots.map((lot) => lotRow(lot, snapshot.atMs, userName));
+  return [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)].join('');
+}
+
+function heading({ atMs, daemon, troubles }: Snapshot): string {
+  const at = `${new Date(atMs).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+  const where = daemon.backing === daemon.mountpoint ? daemon.mountpoint : `${daemon.backing} on ${daemon.mountpoint}`;
+  const how = `${daemon.filesystem}, ${daemon.io}${daemon.readOnly ? ', read-only' : ''}`;
+  const io = daemon.ioReason === '' ? '' : `not passthrough: ${daemon.ioReason}\n`;
+  const health = troubles.map((trouble) => `! ${trouble}\n`).join('');
+  return `${printable(where)} (${how})\nvreserve ${daemon.version}, pid ${daemon.pid}, ${at}\n${io}${health}`;
+}
+
+function poolLines({ pool }: Snapshot): string {
+  const lines: [string, number, string][] = [
+    ['capacity', pool.capacityBytes, ''],
+    ['used', pool.usedBytes, percentOf(pool.usedBytes, pool.capacityBytes)],
+    ['free', pool.freeBytes, ''],
+    ['set aside', pool.setAsideBytes, 'promised to lots and not used yet'],
+    ['margin', pool.marginBytes, 'kept for directories and the filesystem itself'],
+    ['headroom', pool.headroomBytes, 'what can still be given to anyone'],
+  ];
+  const left = Math.max(...lines.map(([name]) => name.length));
+  const right = Math.max(...lines.map(([, bytes]) => formatBytes(bytes).length));
+  return lines
+    .map(([name, bytes, note]) => `${name.padEnd(left)}  ${formatBytes(bytes).padStart(right)}  ${note}`.trimEnd())
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+function lotRow({ lot, used }: LotSnapshot, nowMs: number, userName: UserName): string[] {
+  const grant = grantBytes(lot.policy);
+  const limited = grant !== UNLIMITED;
+  return [
+    shorten(printable(lot.name), NAME_WIDTH),
+    formatBytes(used.bytes),
+    limited ? formatBytes(grant) : 'unlimited',
+    limited ? percentOf(used.bytes, grant) : '-',
+    formatCount(used.objects),
+    used.pendingObjects === 0 ? '-' : formatCount(used.pendingObjects),
+    shorten(printable(userName(lot.owner)), OWNER_WIDTH),
+    expiry(lot.policy.expiresAtMs, nowMs),
+  ];
+}
+
+/** Rounded down, so that 100 % is full and nothing less. */
+function percentOf(part: number, whole: number): string {
+  if (whole === 0) return part === 0 ? '-' : 'over';
+  return `${Math.floor((part / whole) * 100)}%`;
+}
+
+function expiry(atMs: number | null, nowMs: number): string {
+  if (atMs === null) return 'never';
+  return atMs <= nowMs ? 'expired' : `in ${formatDuration(atMs - nowMs)}`;
+}

@@ -1,0 +1,56 @@
+// Runs a command of `control` and makes its reply.
+
+import type { Lot } from '../core/lot.js';
+import type { Snapshot } from '../core/snapshot.js';
+import type { ControlCommand } from './command-line.js';
+import type { By, Commands } from './host.js';
+import { checkJson, lotJson, reportJson, type UserName } from './json.js';
+
+/** Returns the reply; `onProgress` takes lines that come before it. */
+export type RunCommand = (command: ControlCommand, onProgress: (value: object) => void) => Promise<object>;
+
+const PROGRESS_MS = 100;
+
+/** Commands of one open `control`. `snapshot` is as seen from where it was opened. */
+export function commandRunner(commands: Commands, by: By, snapshot: () => Snapshot, userName: UserName): RunCommand {
+  const lotReply = (cmd: string, lot: Lot | null) => {
+    if (lot === null) return { ok: true, cmd, lot: null };
+    const known = snapshot().lots.find((entry) => entry.lot.id === lot.id);
+    return { ok: true, cmd, lot: known === undefined ? null : lotJson(known, userName) };
+  };
+  return async (command, onProgress) => {
+    switch (command.cmd) {
+      case 'reserve':
+        return lotReply(command.cmd, await commands.reserve(command.path, command.bytes, by));
+      case 'extend':
+        return lotReply(command.cmd, await commands.extend(command.path, command.bytes, by));
+      case 'release':
+        return releaseReply(await commands.release(command.path, by), command.path, userName);
+      case 'report':
+        return { ok: true, cmd: command.cmd, ...reportJson(snapshot(), userName) };
+      case 'check': {
+        const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'check', progress })) : () => {};
+        const report = await commands.check(command.repair, by, tell);
+        return { ok: true, cmd: command.cmd, ...checkJson(report) };
+      }
+    }
+  };
+}
+
+/** The lot is gone, so its reply is made from what it was, with the path as it was asked for. */
+function releaseReply(lot: Lot | null, path: string, userName: UserName): object {
+  if (lot === null) return { ok: true, cmd: 'release', lot: null };
+  const empty = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
+  const json = lotJson({ lot, own: empty, used: empty, children: [] }, userName);
+  return { ok: true, cmd: 'release', lot: { ...json, name: path, path } };
+}
+
+function throttled<T>(tell: (value: T) => void): (value: T) => void {
+  let nextAtMs = 0;
+  return (value) => {
+    const nowMs = performance.now();
+    if (nowMs < nextAtMs) return;
+    nextAtMs = nowMs + PROGRESS_MS;
+    tell(value);
+  };
+}

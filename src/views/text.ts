@@ -1,0 +1,38 @@
+// Text for people: tables whose columns line up.
+
+/** A column: its heading, and on which side its cells are aligned. */
+export interface Column {
+  heading: string;
+  align: 'left' | 'right';
+}
+
+/** Rows under headings, columns two blanks apart, no trailing blanks; each line ends with a newline. */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+  const widths = columns.map(({ heading }, i) => Math.max(heading.length, ...rows.map((row) => width(row[i] ?? ''))));
+  const line = (cells: readonly string[]) => {
+    const padded = cells.map((cell, i) => {
+      const pad = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(cell)));
+      return columns[i]?.align === 'right' ? pad + cell : cell + pad;
+    });
+    return `${padded.join('  ').trimEnd()}\n`;
+  };
+  return [columns.map(({ heading }) => heading), ...rows].map(line).join('');
+}
+
+/** The text with control characters made visible, so that no name can write over the terminal. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);
+}
+
+/** The text in at most `most` characters, its middle left out where it is longer. */
+export function shorten(text: string, most: number): string {
+  const letters = [...text];
+  if (letters.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - tail).join('')}…${letters.slice(-tail).join('')}`;
+}
+
+/** Code points, which is what most terminals show in one cell each. */
+function width(text: string): number {
+  return [...text].length;
+}

@@ -1,0 +1,69 @@
+// The options of mount, as words and as a -o list.
+
+import t from 'tap';
+import { type MountConfig, mountOptionsHelp, parseMount } from '../../src/config.js';
+
+t.test('options are taken', async (t) => {
+  const table: [string[], Partial<MountConfig>][] = [
+    [
+      ['/data'],
+      { backing: '/data', mountpoint: '/data', capacityBytes: null, marginBytes: null, reserveBy: 'writers', graceMs: 30_000 },
+    ],
+    [['/data', '/mnt'], { backing: '/data', mountpoint: '/mnt', allowOther: true, suid: false, dev: false, passthrough: true }],
+    [['--capacity', '5GiB', '/d', '--margin=1M', '/m'], { capacityBytes: 5 * 2 ** 30, marginBytes: 1e6, mountpoint: '/m' }],
+    [['/d', '--read-only', '--trust', '-f', '--json'], { readOnly: true, trust: true, foreground: true, json: true }],
+    [['/d', '--no-allow-other', '--no-passthrough'], { allowOther: false, passthrough: false }],
+    [['/d', '--reserve-by', 'owners', '--threads', '4', '--grace', '5s'], { reserveBy: 'owners', threads: 4, graceMs: 5000 }],
+    [['/d', '--journal-keep', '30d'], { journalKeep: { ageMs: 30 * 86_400_000, bytes: Number.MAX_SAFE_INTEGER } }],
+    [['/d', '--journal-keep', '1GiB'], { journalKeep: { ageMs: Number.MAX_SAFE_INTEGER, bytes: 2 ** 30 } }],
+    [['/d', '--journal-keep', '2d,5M'], { journalKeep: { ageMs: 2 * 86_400_000, bytes: 5e6 } }],
+    [
+      ['/d', '/m', '-o', 'ro,noauto,nofail,_netdev,user,x-systemd.automount,capacity=1T'],
+      { readOnly: true, capacityBytes: 1e12 },
+    ],
+    [['/d', '/m', '-o', 'ro', '-o', 'rw,suid,dev,noallow_other'], { readOnly: false, suid: true, dev: true, allowOther: false }],
+    [
+      ['/d', '/m', '-osuid,nosuid,log=/x,log_level=debug,reserve_by=root'],
+      { suid: false, logFile: '/x', logLevel: 'debug', reserveBy: 'root' },
+    ],
+    [['--', '-d', '-m'], { backing: '-d', mountpoint: '-m' }],
+  ];
+  for (const [argv, expected] of table) t.match(parseMount(argv, 0), expected, argv.join(' '));
+  t.equal(parseMount(['/d'], 1000).allowOther, false, 'an ordinary user keeps the mount to himself');
+});
+
+t.test('what is not understood is named', async (t) => {
+  const table: [string[], RegExp][] = [
+    [[], /needs a backing directory/],
+    [[''], /needs a backing directory/],
+    [['/a', '/b', '/c'], /'\/c' is one too many/],
+    [['/a', '--nonsense'], /unknown option '--nonsense'/],
+    [['/a', '-x'], /unknown option '-x'/],
+    [['/a', '--o', 'ro'], /unknown option '--o'/],
+    [['/a', '--no-trust'], /unknown option '--no-trust'/],
+    [['/a', '--constructor'], /unknown option/],
+    [['/a', '-o', 'rw,bogus'], /unknown option 'bogus' in -o/],
+    [['/a', '-o', 'bogus=1'], /unknown option 'bogus' in -o/],
+    [['/a', '-o', 'ro=1'], /unknown option 'ro'/],
+    [['/a', '-o', 'trust=1'], /-o trust takes no value/],
+    [['/a', '--read-only=yes'], /takes no value/],
+    [['/a', '-o', 'capacity'], /-o capacity needs a value/],
+    [['/a', '--capacity'], /--capacity needs a value/],
+    [['/a', '--capacity', '-1'], /--capacity: '-1' is not a number of bytes/],
+    [['/a', '--capacity=1.5G'], /--capacity: '1.5G'/],
+    [['/a', '--grace', 'soon'], /--grace: 'soon' is not a duration/],
+    [['/a', '--threads', '65'], /from 0 to 64/],
+    [['/a', '--reserve-by', 'all'], /writers, owners, root/],
+    [['/a', '--journal-keep', '1d,2d,3d'], /journal-keep/],
+    [['/a', '--journal-keep', 'x'], /--journal-keep: 'x'/],
+  ];
+  for (const [argv, message] of table) {
+    t.throws(() => parseMount(argv, 0), { code: 'USAGE', exitCode: 2, message }, argv.join(' '));
+  }
+});
+
+t.test('the help has every option, on lines that are not too long', async (t) => {
+  const help = mountOptionsHelp();
+  for (const name of ['--capacity BYTES', '--[no-]allow-other', '-f, --foreground', '-o LIST']) t.ok(help.includes(name), name);
+  t.ok(help.split('\n').every((line) => line.length <= 130));
+});

@@ -1,0 +1,148 @@
+// A control plane over the memory engine: ledger, keeper and views as the daemon composes them, with a clock that stands still.
+
+import type { ReserveBy } from '../../src/config.js';
+import type { Snapshot } from '../../src/core/snapshot.js';
+import { lotSnapshots } from '../../src/core/snapshot.js';
+import type { Caller, LotId, VirtualReply } from '../../src/engine/engine.js';
+import { Heartbeat } from '../../src/engine/heartbeat.js';
+import { Keeper } from '../../src/engine/keeper.js';
+import { Rights } from '../../src/engine/rights.js';
+import type { Ledger } from '../../src/ledger/ledger.js';
+import { openLedger } from '../../src/ledger/sqlite.js';
+import { quietLog } from '../../src/log.js';
+import { ViewHandler } from '../../src/views/handler.js';
+import { type Ask, MemoryEngine } from './memory-engine.js';
+
+export const AT_MS = Date.UTC(2026, 0, 1);
+
+/** Host root, with CAP_SYS_ADMIN. */
+export const ROOT: Caller = { pid: 10, uid: 0, gid: 0, groups: [], sysAdmin: true };
+
+/** Root in a container. */
+export const CONFINED: Caller = { ...ROOT, sysAdmin: false };
+
+export function user(uid: number): Caller {
+  return { pid: 11, uid, gid: uid, groups: [], sysAdmin: false };
+}
+
+export interface ControlPlane {
+  engine: MemoryEngine;
+  ledger: Ledger;
+  keeper: Keeper;
+  heartbeat: Heartbeat;
+  now: { ms: number };
+  ask(request: Ask): Promise<VirtualReply>;
+  /** The content of a snapshot, or the errno. */
+  cat(path: string, scope?: LotId): Promise<string>;
+  /** Opens control. */
+  control(caller: Caller, scope?: LotId): Promise<OpenControl>;
+  /** The journal's lines of one kind. */
+  lines(event: string): Promise<Record<string, unknown>[]>;
+}
+
+export interface OpenControl {
+  handle: number;
+  /** 'ok' or the errno. */
+  write(data: string | Buffer): Promise<string>;
+  flush(): Promise<string>;
+  /** The replies that are there. */
+  replies(): Promise<Record<string, unknown>[]>;
+}
+
+export async function controlPlane(
+  directory: string,
+  options: { reserveBy?: ReserveBy; daemonUid?: number; readOnly?: boolean } = {},
+): Promise<ControlPlane> {
+  const engine = new MemoryEngine();
+  const now = { ms: AT_MS };
+  const clock = () => now.ms;
+  const log = quietLog();
+  const readOnly = options.readOnly ?? false;
+  const ledger = openLedger({ directory, readOnly, owner: '0', nowMs: now.ms });
+  const rights = new Rights(options.reserveBy ?? 'writers', options.daemonUid ?? 0);
+  const keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
+  await keeper.load();
+  const heartbeat = new Heartbeat({ engine, ledger, keeper, clock, log, journalKeep: { ageMs: 1e12, bytes: 2 ** 40 } });
+  const snapshot = (): Snapshot => ({
+    atMs: now.ms,
+    daemon: {
+      pid: 1,
+      version: '0.1.0',
+      engine: 'memory',
+      io: 'passthrough',
+      ioReason: '',
+      backing: '/srv/data',
+      mountpoint: '/mnt/data',
+      filesystem: 'ext4',
+      readOnly,
+      startedAtMs: AT_MS,
+    },
+    pool: engine.pool(),
+    lots: lotSnapshots(
+      keeper.lots,
+      (id) => engine.usage().find((row) => row.id === id) ?? { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 },
+    ),
+    requests: engine.requests(),
+    troubles: heartbeat.troubles(),
+  });
+  const handler = new ViewHandler({
+    host: { snapshot, commands: keeper, journal: ledger },
+    clock,
+    log,
+    readOnly,
+    reply: (token, reply) => engine.reply(token, reply),
+  });
+
+  let lastToken = 0;
+  const ask = async (request: Ask): Promise<VirtualReply> => {
+    const token = ++lastToken;
+    handler.handle({ ...request, token });
+    for (let turns = 0; turns < 5000; turns++) {
+      const reply = engine.replies.get(token);
+      if (reply !== undefined) return reply;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    throw new Error(`${request.op} was not answered`);
+  };
+  const outcome = (reply: VirtualReply) => ('errno' in reply ? String(reply.errno) : 'ok');
+  return {
+    engine,
+    ledger,
+    keeper,
+    heartbeat,
+    now,
+    ask,
+    async cat(path, scope = 1) {
+      const reply = await ask({ op: 'lookup', path, scope });
+      if ('node' in reply) return String((reply as { node: { content?: Buffer } }).node.content);
+      return outcome(reply);
+    },
+    async control(caller, scope = 1) {
+      const reply = await ask({ op: 'open', path: 'control', scope, caller, forWriting: true });
+      if (!('handle' in reply)) throw new Error(outcome(reply));
+      const handle = Number(reply.handle);
+      return {
+        handle,
+        write: async (data) => outcome(await ask({ op: 'write', scope, handle, offsetBytes: 0, data: Buffer.from(data) })),
+        flush: async () => outcome(await ask({ op: 'flush', scope, handle })),
+        replies: async () => {
+          const read = await ask({ op: 'read', scope, handle, offsetBytes: 999, lengthBytes: 1e9 });
+          const text = 'data' in read ? String(read.data) : '';
+          return text
+            .split('\n')
+            .filter((line) => line !== '')
+            .map((line) => JSON.parse(line) as Record<string, unknown>);
+        },
+      };
+    },
+    async lines(event) {
+      const { startBytes, endBytes } = await ledger.journalRange();
+      const text = (await ledger.readJournal(startBytes, endBytes - startBytes)).toString();
+      const all = text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+      return all.filter((line) => line.event === event);
+    },
+  };
+}

@@ -1,0 +1,211 @@
+// Stands for the native data plane where commands and views are tested alone: no kernel, no root, no backing; real mounts are tested in test/fs.
+
+import type {
+  Admission,
+  BackingInfo,
+  Caller,
+  Counted,
+  CountResult,
+  Engine,
+  LotId,
+  LotSpec,
+  MountInfo,
+  PoolState,
+  ResolvedPath,
+  Usage,
+  UsageChange,
+  VirtualReply,
+  VirtualRequest,
+  WriteAccess,
+} from '../../src/engine/engine.js';
+
+interface Held {
+  spec: LotSpec;
+  paths: string[];
+  bytes: number;
+  objects: number;
+  change: { chargedBytes: number; refundedBytes: number; refusals: number; refusedBytes: number } | null;
+}
+
+function failed(code: string): Error {
+  return Object.assign(new Error(code), { code });
+}
+
+/** Lots in a map, a pool of a fixed capacity, and files that are only numbers. */
+export class MemoryEngine implements Engine {
+  readonly lots = new Map<LotId, Held>();
+  readonly replies = new Map<number, VirtualReply>();
+  readonly calls: string[] = [];
+  /** Symlinks of the existing part: what a path becomes when it is resolved. */
+  readonly links = new Map<string, string>();
+  capacityBytes = 1000;
+  shortBytes = 0;
+  mayWrite = true;
+  stickyOwner: number | null = null;
+  /** Bytes that a path holds before it is bound. */
+  heldBytes = 0;
+  refuseWith: string | null = null;
+  counted: Partial<Counted> = {};
+  /** Runs while an admission is under way. */
+  onAdmit: () => Promise<void> = async () => {};
+
+  openBacking(): BackingInfo {
+    return {
+      viewPath: '/',
+      totalBytes: this.capacityBytes,
+      freeBytes: this.capacityBytes,
+      readOnly: false,
+      filesystem: 'memory',
+    };
+  }
+
+  lock(): boolean {
+    return true;
+  }
+
+  setPool(): PoolState {
+    return this.pool();
+  }
+
+  addLot(spec: LotSpec, bytes: number, objects: number): void {
+    this.lots.set(spec.id, { spec, paths: [], bytes, objects, change: null });
+  }
+
+  bind(path: string, id: LotId): void {
+    this.#lot(id).paths.push(path);
+  }
+
+  async count(repair: boolean): Promise<CountResult> {
+    this.calls.push(`count ${repair}`);
+    const lots = [...this.lots].map(([id, { bytes, objects }]) => ({
+      id,
+      bytes,
+      objects,
+      recordedBytes: bytes,
+      recordedObjects: objects,
+      exact: true,
+      ...this.counted,
+    }));
+    return { lots, straddling: [] };
+  }
+
+  async mount(): Promise<MountInfo> {
+    return { io: 'passthrough', ioReason: '', kernelMinor: 45 };
+  }
+
+  reply(token: number, reply: VirtualReply): void {
+    if (this.replies.has(token)) throw new Error(`request ${token} was answered twice`);
+    this.replies.set(token, reply);
+  }
+
+  resolve(path: string): ResolvedPath {
+    for (const [link, target] of this.links) {
+      if (path === link || path.startsWith(`${link}/`)) return this.resolve(target + path.slice(link.length));
+    }
+    return { path, exists: false, isDirectory: false, directory: path.slice(0, path.lastIndexOf('/')) || '/' };
+  }
+
+  async access(_directory: string, _caller: Caller): Promise<WriteAccess> {
+    return { mayWrite: this.mayWrite, stickyOwner: this.stickyOwner };
+  }
+
+  async admit(spec: LotSpec, path: string): Promise<Admission> {
+    this.calls.push(`admit ${path} ${spec.dedicatedBytes}`);
+    await this.onAdmit();
+    if (this.refuseWith !== null) return this.#refusal(this.refuseWith, path);
+    if (this.heldBytes > spec.dedicatedBytes) return this.#refusal('ENOSPC');
+    if (spec.parents.length === 0 && spec.dedicatedBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
+    this.lots.set(spec.id, { spec, paths: [path], bytes: this.heldBytes, objects: 0, change: null });
+    return { granted: true, usage: this.#usage(spec.id) };
+  }
+
+  setLot(spec: LotSpec): Admission {
+    this.calls.push(`set ${spec.name} ${spec.dedicatedBytes}`);
+    const lot = this.#lot(spec.id);
+    const growthBytes = spec.dedicatedBytes - lot.spec.dedicatedBytes;
+    if (spec.parents.length === 0 && growthBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
+    if (spec.dedicatedBytes < lot.bytes && spec.opportunisticBytes === 0)
+      return { ...this.#refusal('EINVAL'), heldBytes: lot.bytes };
+    lot.spec = spec;
+    return { granted: true, usage: this.#usage(spec.id) };
+  }
+
+  async release(id: LotId): Promise<void> {
+    this.calls.push(`release ${this.#lot(id).spec.name}`);
+    this.lots.delete(id);
+  }
+
+  pool(): PoolState {
+    let setAsideBytes = 0;
+    let usedBytes = 0;
+    for (const { spec, bytes } of this.lots.values()) {
+      usedBytes += bytes;
+      if (spec.parents.length === 0) setAsideBytes += Math.max(0, spec.dedicatedBytes - bytes);
+    }
+    const freeBytes = this.capacityBytes - usedBytes;
+    const { capacityBytes, shortBytes } = this;
+    return {
+      capacityBytes,
+      freeBytes,
+      setAsideBytes,
+      headroomBytes: freeBytes - setAsideBytes,
+      usedBytes,
+      marginBytes: 0,
+      shortBytes,
+    };
+  }
+
+  usage(): Usage[] {
+    return [...this.lots.keys()].map((id) => this.#usage(id));
+  }
+
+  drain(): UsageChange[] {
+    return [...this.lots].flatMap(([id, lot]) => {
+      const { change } = lot;
+      lot.change = null;
+      return change === null ? [] : [{ ...this.#usage(id), ...change }];
+    });
+  }
+
+  requests(): Record<string, number> {
+    return { LOOKUP: 2, WRITE: 3 };
+  }
+
+  unmount(): void {}
+
+  async stop(): Promise<void> {}
+
+  /** Someone wrote to a file of the lot (or removed one, with negative bytes). */
+  write(id: LotId, bytes: number, objects = 0): void {
+    const lot = this.#lot(id);
+    lot.bytes += bytes;
+    lot.objects += objects;
+    lot.change ??= { chargedBytes: 0, refundedBytes: 0, refusals: 0, refusedBytes: 0 };
+    if (bytes > 0) lot.change.chargedBytes += bytes;
+    else lot.change.refundedBytes -= bytes;
+  }
+
+  #refusal(errno: string, path?: string): Extract<Admission, { granted: false }> {
+    const refusal = {
+      granted: false as const,
+      errno,
+      availableBytes: Math.max(0, this.pool().headroomBytes),
+      heldBytes: this.heldBytes,
+    };
+    return path === undefined ? refusal : { ...refusal, path };
+  }
+
+  #usage(id: LotId): Usage {
+    const { bytes, objects } = this.#lot(id);
+    return { id, bytes, objects, pendingObjects: 0, pendingBytes: 0 };
+  }
+
+  #lot(id: LotId): Held {
+    const lot = this.lots.get(id);
+    if (lot === undefined) throw failed('ENOENT');
+    return lot;
+  }
+}
+
+/** A request as the kernel would make it, without its token. */
+export type Ask = VirtualRequest extends infer R ? (R extends { token: number } ? Omit<R, 'token'> : never) : never;

@@ -1,0 +1,136 @@
+// Starts a real mount on a fresh temporary directory, and guarantees that nothing of it outlives the test.
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReadyMessage } from '../../src/cli/messages.js';
+import { must, type Outcome, type RunOptions, run, shell, vreserve } from './run.js';
+
+/** Part of tap's test object; a hook is run when the test has ended, also after a failure. */
+export interface Teardown {
+  teardown(hook: () => Promise<void>): void;
+}
+
+export interface MountOptions {
+  /** Options of `vreserve mount`, such as ['--capacity', '64MB']. */
+  args?: readonly string[];
+  /** disk: in os.tmpdir(); tmpfs: one made for the test, of `tmpfsSize` (root only). */
+  on?: 'disk' | 'tmpfs';
+  /** Such as '256m'. */
+  tmpfsSize?: string;
+  /** The mount covers its own backing directory. */
+  inPlace?: boolean;
+  /** Called with the backing directory before it is mounted. */
+  fill?: (data: string) => Promise<void>;
+  /** Mounts as this user, by fusermount3. */
+  uid?: number;
+}
+
+/** A live mount. */
+export interface Mounted {
+  /** The backing directory. */
+  data: string;
+  mnt: string;
+  /** What `mount --json` said. */
+  ready: ReadyMessage;
+  /** `vreserve` with these words. */
+  run(args: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** A shell script, in the mountpoint. */
+  shell(script: string, options?: RunOptions): Promise<Outcome>;
+  /** Mounts the same directories again, after `umount` or a kill. */
+  remount(args?: readonly string[]): Promise<void>;
+  /** `kill -9` of the daemon; resolves when it is gone. */
+  kill(): Promise<void>;
+  /** Throws where it fails. */
+  umount(): Promise<void>;
+}
+
+/** What is mounted below the directory, the last mounted first. */
+async function mountpointsBelow(top: string): Promise<string[]> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  const mountpoints = lines.map((line) => line.split(' ')[4] ?? '').filter((m) => m === top || m.startsWith(`${top}/`));
+  return mountpoints.reverse();
+}
+
+async function killDaemon(pid: number): Promise<void> {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    return;
+  }
+  await gone(pid);
+}
+
+/** False for a zombie, which nobody may have waited for yet. */
+export async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return stat !== '' && !stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z');
+}
+
+/** Resolves when the process is gone or a zombie; rejects after 30 s. */
+export async function gone(pid: number): Promise<void> {
+  for (let waitedMs = 0; waitedMs < 30_000; waitedMs += 20) {
+    if (!(await isAlive(pid))) return;
+    await sleep(20);
+  }
+  throw new Error(`process ${pid} did not end`);
+}
+
+/** A directory of the test's own outside tap's testdir; whatever is mounted in it is detached when the test ends. */
+export async function temporaryDirectory(t: Teardown): Promise<string> {
+  const top = await mkdtemp(join(tmpdir(), 'vreserve-test-'));
+  t.teardown(async () => {
+    for (const mountpoint of await mountpointsBelow(top)) await run('umount', ['--lazy', mountpoint]);
+    if ((await mountpointsBelow(top)).length > 0) throw new Error(`still mounted below ${top}`);
+    await rm(top, { recursive: true, force: true });
+  });
+  return top;
+}
+
+/** Mounts. The daemon is ended and everything is removed when the test ends, however it ends. */
+export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mounted> {
+  const top = await temporaryDirectory(t);
+  const identity = options.uid === undefined ? {} : { uid: options.uid, gid: options.uid };
+  if (options.uid !== undefined) await must(run('chown', [`${options.uid}:${options.uid}`, top]));
+  const pool = join(top, 'pool');
+  await mkdir(pool);
+  if (options.on === 'tmpfs') {
+    await must(run('mount', ['-t', 'tmpfs', '-o', `size=${options.tmpfsSize ?? '256m'}`, 'vreserve-test', pool]));
+  }
+  const data = join(pool, 'data');
+  const mnt = options.inPlace ? data : join(top, 'mnt');
+  await mkdir(data);
+  if (!options.inPlace) await mkdir(mnt);
+  if (options.uid !== undefined) await must(run('chown', ['-R', `${options.uid}:${options.uid}`, pool, mnt]));
+  await options.fill?.(data);
+
+  const pids = new Set<number>();
+  // Registered after the directory's own: tap runs the last one first.
+  t.teardown(async () => {
+    await vreserve(['umount', mnt], identity);
+    for (const pid of pids) await killDaemon(pid);
+  });
+
+  const start = async (args: readonly string[]): Promise<ReadyMessage> => {
+    const words = options.inPlace ? ['mount', data] : ['mount', data, mnt];
+    const { stdout } = await must(vreserve([...words, '--json', ...args], identity));
+    const ready = JSON.parse(stdout) as ReadyMessage;
+    pids.add(ready.pid);
+    return ready;
+  };
+  const mounted: Mounted = {
+    data,
+    mnt,
+    ready: await start(options.args ?? []),
+    run: (args, runOptions) => vreserve(args, { ...identity, ...runOptions }),
+    shell: (script, runOptions) => shell(script, { cwd: mnt, ...identity, ...runOptions }),
+    async remount(args = options.args ?? []) {
+      mounted.ready = await start(args);
+    },
+    kill: () => killDaemon(mounted.ready.pid),
+    async umount() {
+      await must(vreserve(['umount', mnt], identity));
+    },
+  };
+  return mounted;
+}

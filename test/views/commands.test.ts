@@ -1,0 +1,344 @@
+// Commands: what is granted, refused and undone, who may, and that ledger and engine stay in step.
+
+import t from 'tap';
+import { VreserveError } from '../../src/core/errors.js';
+import { AT_MS, CONFINED, type ControlPlane, controlPlane, ROOT, user } from '../helpers/control-plane.js';
+
+const root = { caller: ROOT, scope: 1 };
+const by = (uid: number, scope = 1) => ({ caller: user(uid), scope });
+
+/** What the ledger has, and what the engine has: both must agree. */
+async function inStep(plane: ControlPlane): Promise<Record<string, number>> {
+  const { lots } = await plane.ledger.load();
+  const ledger = Object.fromEntries(lots.map((lot) => [lot.name, lot.policy.dedicatedBytes]));
+  const engine = Object.fromEntries([...plane.engine.lots.values()].map(({ spec }) => [spec.name, spec.dedicatedBytes]));
+  if (JSON.stringify(ledger) !== JSON.stringify(engine)) throw new Error(`${JSON.stringify({ ledger, engine })}`);
+  return ledger;
+}
+
+t.test('reserve, set anew, extend, release', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper, engine } = plane;
+  const lot = await keeper.reserve('/job1', 500, by(7));
+  t.match(lot, {
+    name: '/job1',
+    owner: '7',
+    parents: [],
+    paths: ['/job1'],
+    policy: { dedicatedBytes: 500, opportunisticBytes: 0, createdAtMs: AT_MS },
+  });
+  t.match(await plane.lines('grant'), [{ at: '2026-01-01T00:00:00.000Z', lot: '/job1', path: '/job1', bytes: 500, owner: '7' }]);
+
+  await t.rejects(keeper.reserve('/job2', 501, by(7)), {
+    code: 'NO_SPACE',
+    details: { askedBytes: 501, availableBytes: 500, heldBytes: 0 },
+  });
+  t.match(await plane.lines('refusal'), [
+    { path: '/job2', code: 'NO_SPACE', errno: 'ENOSPC', askedBytes: 501, availableBytes: 500, owner: '7' },
+  ]);
+  t.strictSame(await inStep(plane), { default: 0, '/job1': 500 }, 'a refusal leaves no trace');
+
+  await keeper.reserve('/job1', 600, by(7));
+  t.equal((await keeper.extend('/job1', 100, by(7))).policy.dedicatedBytes, 700);
+  await t.rejects(keeper.extend('/job1', 301, by(7)), { code: 'NO_SPACE' });
+  await t.rejects(keeper.extend('/job1', 2 ** 53 - 1, by(7)), { code: 'BAD_BYTES' });
+  await t.rejects(keeper.extend('/nothing', 1, by(7)), { code: 'NO_SUCH_LOT', errno: 'ENOENT' });
+  engine.write(lot.id, 300, 1);
+  await t.rejects(keeper.reserve('/job1', 299, by(7)), { code: 'BELOW_USE', details: { askedBytes: 299, heldBytes: 300 } });
+  t.equal((await keeper.reserve('/job1', 300, by(7))).policy.dedicatedBytes, 300);
+  t.match(await plane.lines('extension'), [
+    { bytes: 600, previousBytes: 500 },
+    { bytes: 700, previousBytes: 600 },
+    { bytes: 300, previousBytes: 700 },
+  ]);
+
+  const child = await keeper.reserve('/job1/part', 50, by(7));
+  t.strictSame(child.parents, [lot.id], "under another lot's path: its child");
+  t.strictSame(await inStep(plane), { default: 0, '/job1': 300, '/job1/part': 50 });
+  t.match(await keeper.release('/job1', by(7)), { id: lot.id });
+  t.strictSame(keeper.lots.get(child.id)?.parents, [], 'a child outlives its parent');
+  t.equal(await keeper.release('/job1', by(7)), null, 'unknown paths are released with success');
+  t.equal(await keeper.release('/never', by(8)), null);
+  t.match(await plane.lines('release'), [{ lot: '/job1', bytes: 300, usedBytes: 300, objects: 1 }]);
+  t.strictSame(await inStep(plane), { default: 0, '/job1/part': 50 });
+  t.notSame((await keeper.reserve('/job1', 1, by(7))).id, lot.id);
+});
+
+t.test('a path that holds more than is asked for is refused', async (t) => {
+  const { keeper, engine } = await controlPlane(t.testdir());
+  engine.heldBytes = 100;
+  await t.rejects(keeper.reserve('/a', 99, root), { code: 'BELOW_USE', details: { heldBytes: 100 } });
+  await keeper.reserve('/a', 100, root);
+});
+
+t.test('other refusals of the engine keep their meaning', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  for (const [errno, code] of [
+    ['EXDEV', 'SPLIT_NAMES'],
+    ['EEXIST', 'REAL_VRESERVE'],
+    ['ENOTDIR', 'SYSTEM'],
+  ] as const) {
+    plane.engine.refuseWith = errno;
+    await t.rejects(plane.keeper.reserve('/a', 1, root), { code, errno });
+  }
+  t.strictSame(await inStep(plane), { default: 0 });
+});
+
+t.test('bad input changes nothing', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const paths = ['', 'a', '/', '/..', '/a/../b', '/a//b', '/.vreserve', '/a/.vreserve', `/${'x'.repeat(5000)}`, '/a\0'];
+  for (const path of paths) {
+    await t.rejects(plane.keeper.reserve(path, 1, root), { code: /BAD_PATH|PATH_TOO_LONG/ }, path.slice(0, 20));
+    await t.rejects(plane.keeper.release(path, root), { code: /BAD_PATH|PATH_TOO_LONG/ });
+  }
+  for (const bytes of [-1, 1.5, 2 ** 53]) await t.rejects(plane.keeper.reserve('/a', bytes, root), { code: 'BAD_BYTES' });
+  t.strictSame(plane.engine.calls, []);
+  t.strictSame(await inStep(plane), { default: 0 });
+  const readOnly = await controlPlane(t.testdir({}), { readOnly: true });
+  await t.rejects(readOnly.keeper.reserve('/a', 1, root), { code: 'READ_ONLY', errno: 'EROFS' });
+});
+
+t.test('the order: set aside, commit, acknowledge; a release commits first', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper, engine, ledger } = plane;
+  const fail = () => Promise.reject(new VreserveError('LEDGER_FULL'));
+  const original = { addLot: ledger.addLot, updateLot: ledger.updateLot, removeLot: ledger.removeLot };
+
+  ledger.addLot = fail;
+  await t.rejects(keeper.reserve('/a', 100, root), { code: 'LEDGER_FULL', errno: 'ENOSPC' });
+  t.strictSame(engine.calls, ['admit /a 100', 'release /a'], 'undone');
+  ledger.addLot = original.addLot;
+  t.strictSame(await inStep(plane), { default: 0 });
+  await keeper.reserve('/a', 100, root);
+
+  ledger.updateLot = fail;
+  engine.calls.length = 0;
+  await t.rejects(keeper.reserve('/a', 200, root), { code: 'LEDGER_FULL' });
+  t.strictSame(engine.calls, ['set /a 200', 'set /a 100'], 'growth is undone');
+  engine.calls.length = 0;
+  await t.rejects(keeper.reserve('/a', 50, root), { code: 'LEDGER_FULL' });
+  t.strictSame(engine.calls, [], 'a shrinking commits first');
+  ledger.updateLot = original.updateLot;
+
+  ledger.removeLot = fail;
+  await t.rejects(keeper.release('/a', root), { code: 'LEDGER_FULL' });
+  t.strictSame(engine.calls, [], 'a release commits first');
+  ledger.removeLot = original.removeLot;
+  t.strictSame(await inStep(plane), { default: 0, '/a': 100 });
+
+  // A writer is quicker than the shrinking.
+  const id = (await keeper.reserve('/a', 100, root)).id;
+  ledger.updateLot = async (lot, event) => {
+    await original.updateLot.call(ledger, lot, event);
+    if (lot.policy.dedicatedBytes === 60) engine.write(id, 80);
+  };
+  await t.rejects(keeper.reserve('/a', 60, root), { code: 'BELOW_USE', details: { heldBytes: 80 } });
+  t.strictSame(await inStep(plane), { default: 0, '/a': 100 }, 'the ledger follows the engine');
+  ledger.updateLot = original.updateLot;
+
+  engine.release = () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }));
+  await t.rejects(keeper.release('/a', root), { code: 'EIO' });
+  t.strictSame(await inStep(plane), { default: 0, '/a': 100 }, 'a release that the engine could not make is taken back');
+});
+
+t.test('commands on one path wait for each other, others do not', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper, engine } = plane;
+  let go = () => {};
+  engine.onAdmit = () => new Promise((resolve) => (go = resolve));
+  const first = keeper.reserve('/a', 10, root);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  engine.onAdmit = async () => {};
+  const order: string[] = [];
+  const log = (name: string) => () => order.push(name);
+  const waiting = [
+    keeper.reserve('/a', 20, root).then(log('same')),
+    keeper.reserve('/a/b', 5, root).then(log('below')),
+    keeper.release('/a', root).then(log('release')),
+    keeper.reserve('/ab', 5, root).then(log('beside')),
+  ];
+  await waiting[3];
+  t.strictSame(order, ['beside']);
+  go();
+  await Promise.all([first, ...waiting]);
+  t.strictSame(order, ['beside', 'same', 'below', 'release'], 'first come, first served');
+  t.strictSame(await inStep(plane), { default: 0, '/ab': 5, '/a/b': 5 });
+  const ended = keeper.end();
+  await t.rejects(keeper.reserve('/x', 1, root), { code: 'ENDING' });
+  await ended;
+});
+
+t.test('who may', async (t) => {
+  const cases: [
+    string,
+    'writers' | 'owners' | 'root',
+    Parameters<ControlPlane['keeper']['reserve']>[2],
+    Partial<{ mayWrite: boolean; stickyOwner: number }>,
+    boolean,
+  ][] = [
+    ['an administrator', 'root', root, { mayWrite: false }, true],
+    ['a writer', 'writers', by(7), {}, true],
+    ['no writer', 'writers', by(7), { mayWrite: false }, false],
+    ['the owner of a sticky directory', 'writers', by(7), { stickyOwner: 7 }, true],
+    ['another in a sticky directory', 'writers', by(7), { stickyOwner: 0 }, false],
+    ['root in a container, as a writer', 'writers', { caller: CONFINED, scope: 1 }, {}, true],
+    ['root in a container is no administrator', 'root', { caller: CONFINED, scope: 1 }, {}, false],
+    ["the default lot's owner is host root", 'owners', { caller: CONFINED, scope: 1 }, {}, false],
+    ['a writer is no owner', 'owners', by(7), {}, false],
+    ['a writer is not root', 'root', by(7), {}, false],
+    ['the daemon user', 'root', by(33), {}, true],
+    ['somebody unknown', 'writers', { caller: { ...ROOT, pid: 0 }, scope: 1 }, {}, false],
+  ];
+  for (const [name, reserveBy, who, access, may] of cases) {
+    const plane = await controlPlane(t.testdir({}), { reserveBy, daemonUid: name === 'the daemon user' ? 33 : 0 });
+    plane.engine.mayWrite = access.mayWrite ?? true;
+    plane.engine.stickyOwner = access.stickyOwner ?? null;
+    const asked = plane.keeper.reserve('/a', 1, who);
+    if (may) await t.resolves(asked, name);
+    else {
+      await t.rejects(asked, { code: 'NOT_YOURS', errno: 'EACCES' }, name);
+      t.match(await plane.lines('refusal'), [{ code: 'NOT_YOURS' }]);
+    }
+    await plane.ledger.close();
+  }
+
+  const { keeper } = await controlPlane(t.testdir({}), { reserveBy: 'owners' });
+  await keeper.reserve('/host', 10, root);
+  await keeper.reserve('/home', 10, root);
+  const seven = await controlPlane(t.testdir({}));
+  await seven.keeper.reserve('/seven', 100, by(7));
+  await seven.keeper.reserve('/seven/eight', 10, by(8));
+  await t.rejects(seven.keeper.release('/seven', by(8)), { code: 'NOT_YOURS' });
+  await t.rejects(seven.keeper.extend('/seven', 1, by(8)), { code: 'NOT_YOURS' });
+  await t.resolves(seven.keeper.extend('/seven/eight', 1, by(7)), 'an owner above');
+  await t.resolves(seven.keeper.release('/seven/eight', by(7)));
+  await seven.keeper.reserve('/box', 10, { caller: CONFINED, scope: 1 });
+  await seven.keeper.reserve('/hosts', 10, root);
+  await t.rejects(
+    seven.keeper.release('/hosts', { caller: CONFINED, scope: 1 }),
+    { code: 'NOT_YOURS' },
+    "root in a container, and host root's lot",
+  );
+  await t.resolves(seven.keeper.release('/box', { caller: CONFINED, scope: 1 }), 'root in a container, and its own');
+  await t.resolves(seven.keeper.release('/seven', root), 'an administrator');
+  await t.rejects(
+    seven.keeper.check(false, by(7), () => {}),
+    { code: 'NOT_YOURS' },
+  );
+});
+
+t.test("through a lot's own .vreserve", async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper, engine } = plane;
+  const { id } = await keeper.reserve('/job1', 500, root);
+  await keeper.reserve('/job2', 100, root);
+  const inside = { caller: ROOT, scope: id };
+  t.match(await keeper.reserve('/sub', 50, inside), { name: '/job1/sub', parents: [id] });
+  for (const path of ['/']) await t.rejects(keeper.reserve(path, 900, inside), { code: 'BAD_PATH' }, 'never the lot itself');
+  engine.links.set('/job1/out', '/job2');
+  engine.links.set('/job1/self', '/job1');
+  await t.rejects(keeper.release('/out', inside), { code: 'BAD_PATH', message: /outside/ }, 'nor through a symlink');
+  await t.rejects(keeper.release('/self', inside), { code: 'BAD_PATH' });
+  await t.rejects(keeper.reserve('/../job2', 1, inside), { code: 'BAD_PATH' });
+  await t.rejects(keeper.reserve('/x', 1, { caller: ROOT, scope: 99 }), { code: 'NO_SUCH_LOT' });
+  t.equal(await keeper.release('/job2', inside), null, "'/job2' is /job1/job2 here");
+  t.strictSame(await inStep(plane), { default: 0, '/job1': 500, '/job2': 100, '/job1/sub': 50 });
+});
+
+t.test('usage is saved, and charges become lines', async (t) => {
+  const directory = t.testdir();
+  const plane = await controlPlane(directory);
+  const { keeper, engine, ledger, heartbeat, now } = plane;
+  const { id } = await keeper.reserve('/a', 500, root);
+  await heartbeat.beat();
+  t.strictSame(await plane.lines('charge'), [], 'nothing happened');
+  engine.write(id, 300, 2);
+  engine.write(id, -100);
+  engine.write(1, 5, 1);
+  now.ms += 1000;
+  await heartbeat.beat();
+  t.match(
+    await plane.lines('charge'),
+    [
+      { at: '2026-01-01T00:00:01.000Z', lot: 'default', chargedBytes: 5, refundedBytes: 0, bytes: 5, objects: 1 },
+      { lot: '/a', chargedBytes: 300, refundedBytes: 100, bytes: 200, objects: 2 },
+    ]
+      .reverse()
+      .sort((a, b) => (a.lot === 'default' ? -1 : b.lot === 'default' ? 1 : 0)),
+  );
+  const saved = async () => (await ledger.load()).usage;
+  t.strictSame(await saved(), [
+    { id: 1, bytes: 5, objects: 1 },
+    { id, bytes: 200, objects: 2 },
+  ]);
+
+  const save = ledger.saveUsage;
+  ledger.saveUsage = () => Promise.reject(new VreserveError('LEDGER_FULL'));
+  engine.write(id, 10);
+  await heartbeat.beat();
+  t.match(heartbeat.troubles(), [/disk is full/]);
+  engine.write(id, 20);
+  ledger.saveUsage = save;
+  await heartbeat.beat();
+  t.match((await plane.lines('charge')).at(-1), { lot: '/a', chargedBytes: 30, bytes: 230 }, 'a failed save is made up for');
+  t.strictSame(heartbeat.troubles(), []);
+
+  // A lot that is set aside, and not committed yet.
+  engine.heldBytes = 40;
+  const add = ledger.addLot;
+  ledger.addLot = async (lot, usage, event) => {
+    engine.write(lot.id, 2, 1);
+    await heartbeat.beat();
+    await add.call(ledger, lot, usage, event);
+  };
+  const young = await keeper.reserve('/young', 100, root);
+  await heartbeat.beat();
+  t.match(await saved(), [{}, {}, { id: young.id, bytes: 42, objects: 1 }], 'its changes wait');
+
+  engine.shortBytes = 7;
+  await heartbeat.beat();
+  t.match(heartbeat.troubles(), [/short of 7 bytes/]);
+  engine.shortBytes = 0;
+  await heartbeat.beat();
+  t.match(await plane.lines('shortage'), [{ shortBytes: 7 }, { shortBytes: 0 }]);
+  await ledger.close();
+});
+
+t.test('check tells and corrects differences', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  await plane.keeper.reserve('/a', 100, root);
+  t.match(await plane.keeper.check(false, root, () => {}), { differences: 0, lots: [{ name: 'default' }, { name: '/a' }] });
+  plane.engine.counted = { bytes: 5, recordedBytes: 3 };
+  t.match(await plane.keeper.check(false, root, () => {}), { differences: 2, lots: [{ repaired: false }, {}] });
+  t.match(plane.heartbeat.troubles(), [/2 lots/]);
+  t.match(await plane.keeper.check(true, root, () => {}), { differences: 2, lots: [{ repaired: true }, {}] });
+  t.strictSame(plane.heartbeat.troubles(), []);
+  t.match(await plane.lines('difference'), [
+    { lot: 'default', countedBytes: 5, recordedBytes: 3, repaired: false },
+    { lot: '/a' },
+    { repaired: true },
+    {},
+  ]);
+  plane.engine.counted = { bytes: 5, recordedBytes: 3, exact: false };
+  t.match(await plane.keeper.check(true, root, () => {}), { differences: 0 }, 'where they could not be compared');
+});
+
+t.test('a restart knows the lots', async (t) => {
+  const directory = t.testdir();
+  const plane = await controlPlane(directory);
+  const parent = await plane.keeper.reserve('/a', 100, by(7));
+  await plane.keeper.reserve('/a/b', 10, by(7));
+  plane.engine.write(parent.id, 30, 3);
+  await plane.heartbeat.beat();
+  await plane.ledger.close();
+  const again = await controlPlane(directory);
+  t.match(
+    [...again.engine.lots.values()],
+    [
+      { spec: { id: 1, name: 'default', opportunisticBytes: -1, mayGrow: true } },
+      { spec: { name: '/a', dedicatedBytes: 100, setsAside: true }, paths: ['/a'], bytes: 30, objects: 3 },
+      { spec: { name: '/a/b', parents: [parent.id] }, paths: ['/a/b'] },
+    ],
+  );
+  t.match(await again.keeper.release('/a/b', by(7)), { name: '/a/b' });
+});
