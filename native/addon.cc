@@ -84,6 +84,7 @@ Napi::Object value_of(Napi::Env env, const PoolUsage& pool) {
   object.Set("usedBytes", number(env, pool.used));
   object.Set("marginBytes", number(env, pool.margin));
   object.Set("shortBytes", number(env, pool.short_bytes));
+  object.Set("drift", number(env, pool.drift));
   return object;
 }
 

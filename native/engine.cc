@@ -676,6 +676,14 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     held_unlinked(outcome);
     report = compare(outcome, before, meter.all_usage());
     const bool exact = std::all_of(report.lots.begin(), report.lots.end(), [](const auto& lot) { return lot.exact; });
+    const bool differs = std::any_of(report.lots.begin(), report.lots.end(), [](const auto& lot) {
+      return lot.counted.bytes != lot.recorded.bytes || lot.counted.objects != lot.recorded.objects;
+    });
+    // What is corrected must not move between the count and the correction.
+    if (exact && differs && repair && mounted_ && !still) {
+      round = 1;
+      continue;
+    }
     if (outcome.error == 0 && exact) {
       {
         const std::unique_lock names(names_mutex_);

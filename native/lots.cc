@@ -67,7 +67,7 @@ int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, c
   }
   for (Lot* const parent : lot.parents) parent->children.insert(&lot);
   s.plan(lot, usage.bytes, usage.objects);
-  if (giver != nullptr) s.plan(*giver, -Wide{usage.bytes}, -Wide{usage.objects});
+  if (giver != nullptr) s.plan_seen(*giver, -Wide{usage.bytes}, -Wide{usage.objects});
   const Wide growth = s.need_growth();
   if (!s.finish(force || s.admitted(growth, &lot))) {
     s.unlink(lot);
@@ -166,7 +166,7 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
       s.abandon();
       return ENOENT;
     }
-    s.plan(*lot, delta.bytes, delta.objects);
+    s.plan_seen(*lot, delta.bytes, delta.objects);
     net += delta.bytes;
   }
   const Wide growth = s.need_growth();
@@ -293,7 +293,8 @@ PoolUsage Meter::pool() const noexcept {
           .headroom = narrow(s.headroom()),
           .used = narrow(s.total),
           .margin = s.margin,
-          .short_bytes = narrow(std::max<Wide>(0, s.set_aside() - s.free()))};
+          .short_bytes = narrow(std::max<Wide>(0, s.set_aside() - s.free())),
+          .drift = narrow(s.drift)};
 }
 
 }  // namespace vreserve

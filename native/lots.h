@@ -65,6 +65,7 @@ struct PoolUsage {
   std::int64_t used = 0;
   std::int64_t margin = 0;
   std::int64_t short_bytes = 0;  // max(0, set aside - (free)): by how much the promise is short
+  std::int64_t drift = 0;  // bytes and objects given back that no lot held: the backing was changed behind the mount
 };
 
 // One step of a change; a change is a list of them and happens whole or not at all.

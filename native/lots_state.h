@@ -88,6 +88,7 @@ struct Meter::State {
   std::int64_t block_size = 0;
 
   Wide total = 0;       // own bytes of all lots
+  Wide drift = 0;       // bytes and objects that were to be given back and that nobody held
   Wide roots_need = 0;  // sums over the roots
   Wide roots_used = 0;
 
@@ -158,6 +159,16 @@ struct Meter::State {
       ancestor->step.objects += objects;
       plan_one(*ancestor);
     }
+  }
+  // A part of a change that the backing dictates. What takes more than the lot holds can only come from changes behind
+  // the mount: it takes what there is, and the rest is drift.
+  void plan_seen(Lot& lot, Wide bytes, Wide objects) noexcept {
+    const Wide most_bytes = lot.own.bytes + lot.step.own_bytes;
+    const Wide most_objects = lot.own.objects + lot.step.own_objects;
+    const Wide excess_bytes = std::max<Wide>(0, -bytes - most_bytes);
+    const Wide excess_objects = std::max<Wide>(0, -objects - most_objects);
+    drift += excess_bytes + excess_objects;
+    plan(lot, bytes + excess_bytes, objects + excess_objects);
   }
   // By how much the sum of need over roots grows. A lot hands its growth to its parents after all its children have.
   Wide need_growth() noexcept {
