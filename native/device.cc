@@ -26,6 +26,8 @@ constexpr std::size_t kPage = 4096;
 // The header and the fixed part of a WRITE come before its payload.
 constexpr std::size_t kBeforePayload = sizeof(fuse::InHeader) + sizeof(fuse::WriteIn);
 constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;
+constexpr std::size_t kLargeWrite = 128U << 10;  // from here on a pipe is cheaper than a second copy
+constexpr int kLargeWriteMemory = 4;
 constexpr int kWakeSignal = SIGURG;  // ignored by default, so it can never end the process
 constexpr auto kPoll = std::chrono::microseconds(40);
 
@@ -67,6 +69,7 @@ bool may_give_back(std::uint32_t opcode) noexcept {
 }
 
 Request::~Request() {
+  pull();  // the pipe must be empty for the next one
   if (answered_) return;
   std::fprintf(stderr, "vreserve: broken invariant: request %u was never answered\n", header_.opcode);
   std::abort();
@@ -75,6 +78,36 @@ Request::~Request() {
 const char* Request::text(std::size_t offset) const noexcept {
   if (offset >= size_ || std::memchr(body_ + offset, 0, size_ - offset) == nullptr) return "";
   return body_ + offset;
+}
+
+ssize_t Request::splice_to(int fd, std::size_t size, std::int64_t offset) noexcept {
+  size = std::min(size, piped_);
+  std::size_t moved = 0;
+  while (moved < size) {
+    loff_t at = offset + static_cast<std::int64_t>(moved);
+    const ssize_t part = ::splice(worker_->pipe_out.get(), nullptr, fd, &at, size - moved, SPLICE_F_MOVE);
+    if (part < 0 && errno == EINTR) continue;
+    if (part <= 0) {
+      if (moved == 0 && part < 0) return -errno;
+      break;
+    }
+    moved += static_cast<std::size_t>(part);
+    piped_ -= static_cast<std::size_t>(part);
+  }
+  return static_cast<ssize_t>(moved);
+}
+
+void Request::pull() noexcept {
+  while (piped_ > 0) {
+    const ssize_t part = ::read(worker_->pipe_out.get(), body_ + size_, piped_);
+    if (part < 0 && errno == EINTR) continue;
+    if (part <= 0) {
+      std::fprintf(stderr, "vreserve: broken invariant: the pipe lost a part of a write\n");
+      std::abort();
+    }
+    size_ += static_cast<std::size_t>(part);
+    piped_ -= static_cast<std::size_t>(part);
+  }
 }
 
 void Request::reply(const void* data, std::size_t size) noexcept {
@@ -277,20 +310,12 @@ void Device::answer(int fd, std::uint64_t unique, int error, std::span<const iov
   }
 }
 
-void Device::invalidate_inode(std::uint64_t nodeid, bool data) noexcept {
+void Device::invalidate_attributes(std::uint64_t nodeid) noexcept {
   fuse::NotifyInvalInodeOut out{};
   out.ino = nodeid;
-  out.off = data ? 0 : -1;
+  out.off = -1;  // no data: the kernel then takes no lock that a request under way may hold
   const iovec part{&out, sizeof out};
-  answer(fd_.get(), 0, fuse::INVAL_INODE, std::span(&part, 1));
-}
-
-void Device::invalidate_entry(std::uint64_t parent, const char* name) noexcept {
-  fuse::NotifyInvalEntryOut out{};
-  out.parent = parent;
-  out.namelen = static_cast<std::uint32_t>(std::strlen(name));
-  const std::array<iovec, 2> parts{{{&out, sizeof out}, {const_cast<char*>(name), out.namelen + 1U}}};
-  answer(fd_.get(), 0, fuse::INVAL_ENTRY, parts);
+  answer(fd_.get(), 0, fuse::NOTIFY_INVAL_INODE, std::span(&part, 1));
 }
 
 void Device::serve(Handler handler, std::function<void()> ended) noexcept {
@@ -310,6 +335,11 @@ void Device::serve(Handler handler, std::function<void()> ended) noexcept {
     worker->blocking = clone(true);
     if (!worker->blocking) worker->blocking = Fd(::dup(fd_.get()));
     worker->polling = clone(false);
+    if (int ends[2]; ::pipe2(ends, O_CLOEXEC) == 0) {
+      worker->pipe_out = Fd(ends[0]);
+      worker->pipe_in = Fd(ends[1]);
+      if (::fcntl(ends[1], F_SETPIPE_SZ, 2 * kMaxWrite) < 0) worker->pipe_in.reset();  // an ordinary user's limit
+    }
     worker->buffer = map_buffer(kBuffer) + kPage - kBeforePayload;
     worker->reply_buffer = map_buffer(kMaxWrite + kPage);
     enlist(*worker);
@@ -318,25 +348,45 @@ void Device::serve(Handler handler, std::function<void()> ended) noexcept {
   for (auto& worker : threads_) worker->thread = std::thread([this, w = worker.get()] { run(*w); });
 }
 
-ssize_t Device::next_request(Worker& worker, int& fd) noexcept {
-  using Clock = std::chrono::steady_clock;
+ssize_t Device::take(Worker& worker, int fd, std::size_t& piped) noexcept {
   constexpr std::size_t size = kBuffer - kPage + kBeforePayload;
+  piped = 0;
+  if (!worker.pipe_in || large_writes_.load(std::memory_order_relaxed) <= 0) {
+    return checked(::read(fd, worker.buffer, size));
+  }
+  const ssize_t whole = checked(::splice(fd, nullptr, worker.pipe_in.get(), nullptr, size, 0));
+  if (whole <= 0) return whole;
+  // The header and the fixed part of a WRITE; anything else is read whole.
+  const auto fixed = std::min<std::size_t>(static_cast<std::size_t>(whole), kBeforePayload);
+  std::size_t got = 0;
+  std::size_t wanted = fixed;
+  while (got < wanted) {
+    const ssize_t part = ::read(worker.pipe_out.get(), worker.buffer + got, wanted - got);
+    if (part < 0 && errno == EINTR) continue;
+    if (part <= 0) return -EIO;
+    got += static_cast<std::size_t>(part);
+    const auto& header = *reinterpret_cast<const fuse::InHeader*>(worker.buffer);
+    if (got == fixed && header.opcode != fuse::WRITE) wanted = static_cast<std::size_t>(whole);
+  }
+  piped = static_cast<std::size_t>(whole) - got;
+  return static_cast<ssize_t>(got);
+}
+
+ssize_t Device::next_request(Worker& worker, int& fd, std::size_t& piped) noexcept {
+  using Clock = std::chrono::steady_clock;
   // One thread at a time asks again for a while before it sleeps: a wake-up costs more than most requests.
   if (worker.polling && !someone_polls_.exchange(true, std::memory_order_acquire)) {
     const auto until = Clock::now() + kPoll;
     fd = worker.polling.get();
     ssize_t got = 0;
     do {
-      got = ::read(fd, worker.buffer, size);
-    } while (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !stopping_.load(std::memory_order_relaxed) &&
-             Clock::now() < until);
-    const int error = errno;
+      got = take(worker, fd, piped);
+    } while (got == -EAGAIN && !stopping_.load(std::memory_order_relaxed) && Clock::now() < until);
     someone_polls_.store(false, std::memory_order_release);
-    if (got >= 0) return got;
-    if (error != EAGAIN) return -error;
+    if (got != -EAGAIN) return got;
   }
   fd = worker.blocking.get();
-  return checked(::read(fd, worker.buffer, size));
+  return take(worker, fd, piped);
 }
 
 void Device::begin(Worker& worker, std::uint32_t opcode) noexcept {
@@ -362,17 +412,23 @@ void Device::run(Worker& worker) noexcept {
   worker.reading = true;
   while (!stopping_.load(std::memory_order_relaxed)) {
     int fd = -1;
-    const ssize_t size = next_request(worker, fd);
+    std::size_t piped = 0;
+    const ssize_t size = next_request(worker, fd, piped);
     if (size < 0) {
       if (size == -EINTR || size == -EAGAIN || size == -ENOENT) continue;
       break;  // ENODEV: the mount is gone
     }
     const auto& header = *reinterpret_cast<const fuse::InHeader*>(worker.buffer);
     begin(worker, header.opcode);
+    if (header.opcode == fuse::WRITE && header.len >= kLargeWrite) {
+      large_writes_.store(kLargeWriteMemory, std::memory_order_relaxed);
+    } else if (large_writes_.load(std::memory_order_relaxed) > 0) {
+      large_writes_.fetch_sub(1, std::memory_order_relaxed);
+    }
     served_[header.opcode % fuse::kOpcodes].fetch_add(1, std::memory_order_relaxed);
     {
       Request request(*this, fd, header, worker.buffer + sizeof header, static_cast<std::size_t>(size) - sizeof header,
-                      &worker);
+                      &worker, piped);
       handler_(request);
     }
     end(worker);

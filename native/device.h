@@ -35,6 +35,8 @@ struct Worker {
   std::atomic<pid_t> tid{0};
   Fd blocking;
   Fd polling;  // the same device without blocking
+  Fd pipe_out;  // large writes are taken off the device through a pipe, so that their pages are copied once
+  Fd pipe_in;
   char* buffer = nullptr;      // requests; the payload of a WRITE begins on a page
   char* reply_buffer = nullptr;
   std::thread thread;
@@ -43,8 +45,10 @@ struct Worker {
 // One request of the kernel. It is answered exactly once: reply(), fail(), or defer() when someone else will.
 class Request {
  public:
-  Request(Device& device, int fd, const fuse::InHeader& header, char* body, std::size_t size, Worker* worker) noexcept
-      : device_(device), fd_(fd), header_(header), body_(body), size_(size), worker_(worker) {}
+  // piped: so many bytes more of the body are in the worker's pipe.
+  Request(Device& device, int fd, const fuse::InHeader& header, char* body, std::size_t size, Worker* worker,
+          std::size_t piped = 0) noexcept
+      : device_(device), fd_(fd), header_(header), body_(body), size_(size), worker_(worker), piped_(piped) {}
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
   ~Request();
@@ -54,6 +58,13 @@ class Request {
   [[nodiscard]] Worker* worker() const noexcept { return worker_; }
   [[nodiscard]] int fd() const noexcept { return fd_; }
   [[nodiscard]] std::span<const char> body() const noexcept { return {body_, size_}; }
+
+  // Bytes of the payload that are still in the pipe, after what body() has.
+  [[nodiscard]] std::size_t piped() const noexcept { return piped_; }
+  // Moves up to `size` of them to the file, as pwrite does; what was moved, or -errno.
+  [[nodiscard]] ssize_t splice_to(int fd, std::size_t size, std::int64_t offset) noexcept;
+  // Reads the rest of them into body().
+  void pull() noexcept;
 
   // The fixed part of the body; null when the message is too short for it.
   template <typename T>
@@ -84,6 +95,7 @@ class Request {
   char* body_;
   std::size_t size_;
   Worker* worker_;
+  std::size_t piped_;
   bool answered_ = false;
 };
 
@@ -132,8 +144,8 @@ class Device {
   void backing_close(std::uint32_t id) noexcept;
 
   void answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept;
-  void invalidate_inode(std::uint64_t nodeid, bool data) noexcept;
-  void invalidate_entry(std::uint64_t parent, const char* name) noexcept;
+  // The kernel asks anew for the inode's attributes. May be called while one of its requests is being served.
+  void invalidate_attributes(std::uint64_t nodeid) noexcept;
 
   // Registers a thread that serves requests without reading them off the device (a Worker without buffers).
   void enlist(Worker& worker) noexcept;
@@ -152,8 +164,9 @@ class Device {
   [[nodiscard]] int mount_as_user(std::string& why) noexcept;
   [[nodiscard]] int shake_hands(int probe, std::string& why) noexcept;
   void run(Worker& worker) noexcept;
-  // Bytes of one request, or -errno.
-  [[nodiscard]] ssize_t next_request(Worker& worker, int& fd) noexcept;
+  // Bytes of one request in the buffer, or -errno; `piped` more of it are in the worker's pipe.
+  [[nodiscard]] ssize_t next_request(Worker& worker, int& fd, std::size_t& piped) noexcept;
+  [[nodiscard]] ssize_t take(Worker& worker, int fd, std::size_t& piped) noexcept;
   void begin(Worker& worker, std::uint32_t opcode) noexcept;
   void end(Worker& worker) noexcept;
 
@@ -165,6 +178,7 @@ class Device {
   std::atomic<bool> stopping_{false};
   std::atomic<unsigned> running_{0};
   std::atomic<bool> someone_polls_{false};
+  std::atomic<int> large_writes_{0};  // above 0: the last requests were large writes, so the next is expected to be one
   std::array<std::atomic<std::uint64_t>, fuse::kOpcodes> served_{};
   std::vector<std::unique_ptr<Worker>> threads_;
   std::mutex workers_mutex_;  // guards workers_; a leaf

@@ -190,6 +190,7 @@ void Engine::stop() noexcept {
   }
   sampler_wakes_.notify_all();
   if (sampler_.joinable()) sampler_.join();
+  virtuals.abandon();
   device.stop();
   drop_view();
 }
@@ -314,6 +315,7 @@ bool Engine::parked_above(Request& request, Inode& directory) noexcept {
 }
 
 void Engine::park(Freeze& freeze, Request& request) noexcept {
+  request.pull();
   Parked parked;
   const auto* const header = reinterpret_cast<const char*>(&request.header());
   parked.message.assign(header, header + sizeof(fuse::InHeader));
@@ -493,15 +495,6 @@ Admission Engine::refusal(int error, std::span<const LotId> parents) noexcept {
   return admission;
 }
 
-void Engine::refresh_scope(const std::string& path) noexcept {
-  // The name `.vreserve` in the lot's own directory came or went; and what df shows there changed.
-  Walked walked;
-  if (walk(path, walked) == 0 && walked.top != nullptr && mounted_) {
-    device.invalidate_entry(walked.top->nodeid(), ".vreserve");
-  }
-  drop(walked);
-}
-
 Admission Engine::admit(const LotSpec& spec, const std::string& path) noexcept {
   const std::lock_guard guard(bind_mutex_);
   sample();
@@ -567,7 +560,6 @@ Admission Engine::admit(const LotSpec& spec, const std::string& path) noexcept {
   }
   thaw();
   drop(walked);
-  if (admission.error == 0) refresh_scope(path);
   return admission;
 }
 
@@ -622,7 +614,6 @@ int Engine::release(LotId lot) noexcept {
   }
   thaw();
   for (Walked& walked : all) drop(walked);
-  for (const std::string& path : bound) refresh_scope(path);
   return -error;
 }
 
@@ -698,6 +689,7 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
           }
         }
       }
+      if (!mounted_ || repair) meter.forget_drift();
       if (!mounted_) meter.add_holes(outcome.hole_bytes);
     }
     if (still) {

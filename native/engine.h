@@ -185,7 +185,6 @@ class Engine {
   [[nodiscard]] CountReport compare(const CountOutcome& outcome, const std::vector<LotUsage>& before,
                                     const std::vector<LotUsage>& after) noexcept;
   [[nodiscard]] Admission refusal(int error, std::span<const LotId> parents) noexcept;
-  void refresh_scope(const std::string& path) noexcept;
 
   EngineOptions options_;
   bool privileged_ = false;

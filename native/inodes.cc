@@ -118,7 +118,7 @@ Inode* Inodes::find(std::uint64_t nodeid) noexcept {
 void Inodes::release_if_unused(Inode* inode) noexcept {
   while (inode != nullptr && inode->nlookup == 0 && inode->refs == 0) {
     if (inode->hashed) erase(*inode);
-    if (inode->is_directory()) forget_directory(*inode);
+    if (inode->is_directory() || inode->name == nullptr) forget_directory(*inode);
     Inode* const parent = inode->parent;
     std::free(inode->name);
     inode->name = nullptr;
@@ -126,6 +126,7 @@ void Inodes::release_if_unused(Inode* inode) noexcept {
     inode->size = inode->hole = 0;
     inode->unlinked = inode->may_have_suid = false;
     inode->open.reset();
+    inode->last.reset();
     inode->lot_and_epoch.store(0, std::memory_order_relaxed);
     inode->generation = (inode->generation + 1) & 0x3FFFFFFF;
     inode->next = free_;
@@ -211,6 +212,7 @@ void Inodes::drop(Inode& inode) noexcept {
 }
 
 void Inodes::set_name(Inode& inode, Inode* parent, std::string_view name) noexcept {
+  if (inode.name == nullptr && !inode.is_directory()) forget_directory(inode);
   char* const copy = copy_name(name);
   std::free(inode.name);
   inode.name = copy;
@@ -267,12 +269,18 @@ SharedFd Inodes::directory(Inode& directory, int& error) noexcept {
   }
   directory.lock.unlock_shared();
   if (error != 0) return nullptr;
+  return remember(directory, std::move(fd));
+}
+
+void Inodes::keep_descriptor(Inode& inode, Fd&& fd) noexcept { (void)remember(inode, std::move(fd)); }
+
+SharedFd Inodes::remember(Inode& inode, Fd&& fd) noexcept {
   auto shared = std::make_shared<const Fd>(std::move(fd));
   SharedFd evicted;  // closed after the mutex
   const std::lock_guard guard(dirs_mutex_);
-  if (const auto found = dirs_.find(&directory); found != dirs_.end()) return found->second.fd;
-  dirs_by_use_.push_front(&directory);
-  dirs_.emplace(&directory, CachedDirectory{shared, dirs_by_use_.begin()});
+  if (const auto found = dirs_.find(&inode); found != dirs_.end()) return found->second.fd;
+  dirs_by_use_.push_front(&inode);
+  dirs_.emplace(&inode, CachedDirectory{shared, dirs_by_use_.begin()});
   if (dirs_.size() > kDirectories) {
     const auto last = dirs_.find(dirs_by_use_.back());
     evicted = last->second.fd;
@@ -304,15 +312,13 @@ Location Inodes::locate(Inode& inode) noexcept {
     } else if (inode.open && inode.open->pin) {
       at.fd = inode.open->pin.get();
     } else {
-      if (inode.is_directory()) {
-        const std::lock_guard guard(dirs_mutex_);
-        if (const auto found = dirs_.find(&inode); found != dirs_.end()) {
-          at.directory = found->second.fd;
-          at.fd = at.directory->get();
-          return at;
-        }
+      const std::lock_guard guard(dirs_mutex_);
+      if (const auto found = dirs_.find(&inode); found != dirs_.end()) {
+        at.directory = found->second.fd;
+        at.fd = at.directory->get();
+      } else {
+        at.error = ESTALE;
       }
-      at.error = ESTALE;
     }
     return at;
   }
@@ -327,6 +333,10 @@ Location Inodes::locate(Inode& inode) noexcept {
 int Inodes::stat(Inode& inode, struct stat& st) noexcept {
   if (inode.open && inode.open->fd) return ::fstat(inode.open->fd.get(), &st) == 0 ? 0 : -errno;
   const Location at = locate(inode);
+  if (at.error == ESTALE && inode.last) {
+    st = *inode.last;
+    return 0;
+  }
   if (at.error != 0) return -at.error;
   if (::fstatat(at.fd, at.name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return -errno;
   return st.st_ino == inode.number && st.st_dev == device_ ? 0 : -ESTALE;

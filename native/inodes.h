@@ -63,6 +63,7 @@ struct Inode {
   bool unlinked = false;    // the last name is gone
   bool may_have_suid = false;
   std::unique_ptr<OpenFile> open;
+  std::unique_ptr<struct stat> last;  // of a regular file that is unlinked and closed, and still known: what it was
 
   // Guarded by Inodes::mutex_.
   std::uint64_t nlookup = 0;
@@ -127,7 +128,10 @@ class Inodes {
   // this one. rehash: it did not go after all.
   void unhash(Inode& inode) noexcept;
   void rehash(Inode& inode) noexcept;
-  // A directory's cached descriptor is not to be used any more.
+  // An O_PATH descriptor of an inode that has no known name: kept as those of directories are. Its exclusive lock must be
+  // held. Never of a regular file without names: that would hold its blocks.
+  void keep_descriptor(Inode& inode, Fd&& fd) noexcept;
+  // The cached descriptor is not to be used any more.
   void forget_directory(Inode& inode) noexcept;
 
   // True when `inode` is `top` or lies below it. Takes locks upward; none may be held on `inode`.
@@ -150,6 +154,7 @@ class Inodes {
   Inode* find_number(ino_t number) noexcept;
   void grow() noexcept;
   void release_if_unused(Inode* inode) noexcept;
+  SharedFd remember(Inode& inode, Fd&& fd) noexcept;
 
   std::unique_ptr<std::atomic<Inode*>[]> slabs_;
   std::mutex mutex_;

@@ -156,6 +156,11 @@ void Meter::set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexce
   lot->since = since;
 }
 
+void Meter::forget_drift() noexcept {
+  const std::lock_guard lock(state_->mutex);
+  state_->drift = 0;
+}
+
 int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
@@ -192,13 +197,13 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   return 0;
 }
 
-std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool final) noexcept {
+std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool final, std::int64_t least) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
   Lot* const lot = s.find(id);
   if (lot == nullptr || want <= 0) return 0;
   const std::int64_t bytes = s.fitting_bytes(*lot, want);
-  if (bytes == 0) {
+  if (bytes < least) {
     if (final) s.refuse(*lot, want);
     return 0;
   }

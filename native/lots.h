@@ -114,13 +114,16 @@ class Meter {
   // Overwrites what a lot holds (after a count), without admission. pending is left alone; a drain tells the lot, but
   // the correction is neither charged nor refunded bytes.
   void set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept;
+  // All usage has been set after a count: what was drift is in it.
+  void forget_drift() noexcept;
 
   // All or none; 0, or ENOSPC (also counted as a refusal of the first lot that grows), or ENOENT for an unknown lot.
   // force: rules are not asked (refunds never are: a list without growth always passes).
   [[nodiscard]] int apply(std::span<const Delta> change, bool force = false) noexcept;
-  // Charges `want` bytes or what fits of them, at least 1, else 0: then it is counted as a refusal when `final`.
+  // Charges `want` bytes or what fits of them, at least `least`, else 0: then it is counted as a refusal when `final`.
   // pending: the bytes are of an inode that is open for writing. An unknown lot gets 0.
-  [[nodiscard]] std::int64_t charge_up_to(LotId id, std::int64_t want, bool pending, bool final) noexcept;
+  [[nodiscard]] std::int64_t charge_up_to(LotId id, std::int64_t want, bool pending, bool final,
+                                          std::int64_t least = 1) noexcept;
   // Gives back bytes that were charged and never reached the backing. For an unknown lot only the sample is told.
   void refund_unlanded(LotId id, std::int64_t bytes, bool pending) noexcept;
 

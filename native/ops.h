@@ -70,13 +70,19 @@ void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
 [[nodiscard]] int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept;
 // An open descriptor for data: the shared one, or one opened for the call into `own`. -errno on failure.
 [[nodiscard]] int data_fd(Engine& engine, Inode& inode, bool for_writing, Fd& own) noexcept;
-// Before a name of an open inode goes: a descriptor to reach it by. Its lock must be held exclusively.
-void pin_if_open(Inode& inode, int directory, const char* name) noexcept;
-// The backing has taken the name away; `nlink` names are left. Its lock must be held exclusively.
-void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, std::uint32_t nlink) noexcept;
+// Before a name goes: a descriptor to reach the inode by afterwards. An open one keeps it itself; else it is for
+// lose_name. Its lock must be held exclusively.
+[[nodiscard]] Fd pin(Inode& inode, int directory, const char* name, const struct stat& st) noexcept;
+// The backing has taken the name away; `st` is what it was before. Its lock must be held exclusively.
+void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, const struct stat& st, Fd&& spare) noexcept;
+// Notes what an unlinked regular file was, for who still has a path to it (O_PATH). Its lock must be held exclusively.
+void note_last(Inode& inode, const struct stat& st) noexcept;
+// The errno of a growth to `end` that was not granted: EFBIG where the backing could never hold so long a file, else
+// ENOSPC. Its lock must be held.
+[[nodiscard]] int refusal(Engine& engine, Inode& inode, std::int64_t end) noexcept;
 // Takes set-uid and set-gid away as a local filesystem does on a write, and tells the kernel before the reply. Its lock
 // must be held exclusively.
-void kill_suid(Engine& engine, Inode& inode, int fd) noexcept;
+void kill_suid(Engine& engine, const Request& request, Inode& inode, int fd) noexcept;
 // True when the caller has CAP_FSETID, for the requests that do not say so.
 [[nodiscard]] bool caller_keeps_suid(const Request& request) noexcept;
 // Drops what is kept for the open file when the last open is gone. Its lock must be held exclusively.

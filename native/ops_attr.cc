@@ -16,6 +16,26 @@ timespec time_of(std::uint64_t seconds, std::uint32_t nanoseconds) noexcept {
 
 fuse::SxTime time_of(const statx_timestamp& time) noexcept { return {time.tv_sec, time.tv_nsec, 0}; }
 
+fuse::SxTime time_of(const timespec& time) noexcept { return {time.tv_sec, static_cast<std::uint32_t>(time.tv_nsec), 0}; }
+
+// What is known of a file that is gone; a birth time is not.
+void fill(const struct stat& st, fuse::Statx& out) noexcept {
+  out.mask = STATX_BASIC_STATS;
+  out.blksize = static_cast<std::uint32_t>(st.st_blksize);
+  out.nlink = static_cast<std::uint32_t>(st.st_nlink);
+  out.uid = st.st_uid;
+  out.gid = st.st_gid;
+  out.mode = static_cast<std::uint16_t>(st.st_mode);
+  out.ino = st.st_ino;
+  out.size = static_cast<std::uint64_t>(st.st_size);
+  out.blocks = static_cast<std::uint64_t>(st.st_blocks);
+  out.atime = time_of(st.st_atim);
+  out.ctime = time_of(st.st_ctim);
+  out.mtime = time_of(st.st_mtim);
+  out.dev_major = major(st.st_dev);
+  out.dev_minor = minor(st.st_dev);
+}
+
 // Sets the size, charging or refunding; positive errno. Called and left with the inode's lock held exclusively, which it
 // gives up while it waits for bytes on their way back.
 int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) noexcept {
@@ -26,7 +46,7 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
     const bool pending = inode.open && inode.open->writers > 0;
     const Delta delta{engine.lot_of(inode), growth, 0, pending ? growth : 0, 0};
     if (engine.meter.apply(std::span(&delta, 1)) == 0) break;
-    if (attempt == 1) return ENOSPC;
+    if (attempt == 1) return refusal(engine, inode, size);
     inode.lock.unlock();
     engine.fresh_look(request.worker());
     inode.lock.lock();
@@ -119,7 +139,14 @@ void op_statx(Engine& engine, Request& request, Inode& inode) noexcept {
     error = ::statx(at.fd, at.name, flags, STATX_BASIC_STATS | STATX_BTIME, &st) == 0 ? 0 : errno;
   }
   out.attr_valid = attr_seconds(inode);
+  struct stat last {};
+  const bool is_last = error == ESTALE && inode.last;
+  if (is_last) last = *inode.last;
   inode.lock.unlock_shared();
+  if (is_last) {
+    fill(last, out.stat);
+    return request.reply(out);
+  }
   if (error == 0 && st.stx_ino != inode.number) error = ESTALE;
   if (error != 0) return request.fail(error);
   out.stat.mask = st.stx_mask & (STATX_BASIC_STATS | STATX_BTIME);
@@ -154,7 +181,7 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
     error = inode.is_regular() ? set_size(engine, request, inode, static_cast<std::int64_t>(in->size)) : EINVAL;
     if (error == 0 && (in->valid & fuse::FATTR_KILL_SUIDGID) != 0 && inode.may_have_suid) {
       Fd own;
-      if (const int fd = data_fd(engine, inode, false, own); fd >= 0) kill_suid(engine, inode, fd);
+      if (const int fd = data_fd(engine, inode, false, own); fd >= 0) kill_suid(engine, request, inode, fd);
     }
   }
   if (error == 0 && (in->valid & fuse::FATTR_MODE) != 0) error = set_mode(engine, inode, in->mode);

@@ -32,28 +32,28 @@ Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, s
       growth.charged = want;
       return growth;
     }
-    const std::int64_t least = whole ? want : std::max<std::int64_t>(from - inode.size, 0) + 1;
     const bool last = attempt == 1;
+    // Cut short is refused in part, so that too comes only after a fresh look.
+    const std::int64_t least = whole || !last ? want : std::max<std::int64_t>(from - inode.size, 0) + 1;
     std::int64_t got = 0;
     if (whole) {
       const Delta delta{growth.lot, want, 0, growth.pending ? want : 0, 0};
       got = engine.meter.apply(std::span(&delta, 1)) == 0 ? want : 0;
     } else {
-      got = engine.meter.charge_up_to(growth.lot, want, growth.pending, last);
+      got = engine.meter.charge_up_to(growth.lot, want, growth.pending, last, least);
     }
-    if (got >= least) {
+    if (got > 0) {
       growth.charged = got;
       return growth;
     }
     // A write that begins before the end of the file can still do that part.
-    if (got > 0) engine.meter.refund_unlanded(growth.lot, got, growth.pending);
     if (!whole && last && from < inode.size) return growth;
     if (last) break;
     inode.lock.unlock();
     engine.fresh_look(request.worker());
     inode.lock.lock();
   }
-  growth.error = ENOSPC;
+  growth.error = refusal(engine, inode, end);
   return growth;
 }
 
@@ -72,8 +72,12 @@ void settle_growth(Engine& engine, Inode& inode, const Growth& growth, std::int6
   if (inode.hole > 0 && inode.open) inode.open->blocks_changed = true;
 }
 
-ssize_t write_at(int fd, const char* data, std::size_t size, std::int64_t offset, std::uint32_t flags) noexcept {
+// Writes the first `size` bytes of the request's payload.
+ssize_t write_at(Request& request, int fd, std::size_t size, std::int64_t offset, std::uint32_t flags) noexcept {
   const int sync = (flags & O_SYNC) == O_SYNC ? RWF_SYNC : (flags & O_DSYNC) != 0 ? RWF_DSYNC : 0;
+  if (request.piped() >= size && sync == 0) return request.splice_to(fd, size, offset);
+  request.pull();
+  const char* const data = request.body().data() + sizeof(fuse::WriteIn);
   if (sync == 0) return checked(::pwrite(fd, data, size, offset));
   const iovec part{const_cast<char*>(data), size};
   return checked(::pwritev2(fd, &part, 1, offset, sync));
@@ -97,9 +101,8 @@ void op_read(Engine& engine, Request& request, Inode& inode) noexcept {
 
 void op_write(Engine& engine, Request& request, Inode& inode) noexcept {
   const auto* const in = request.as<fuse::WriteIn>();
-  if (in == nullptr || request.body().size() < sizeof *in + in->size) return request.fail(EINVAL);
+  if (in == nullptr || request.body().size() + request.piped() < sizeof *in + in->size) return request.fail(EINVAL);
   if (engine.parked(request, inode)) return;
-  const char* const data = request.body().data() + sizeof *in;
   const auto offset = static_cast<std::int64_t>(in->offset);
   const auto end = offset + static_cast<std::int64_t>(in->size);
   const bool kills = (in->write_flags & fuse::WRITE_KILL_SUIDGID) != 0;
@@ -109,7 +112,7 @@ void op_write(Engine& engine, Request& request, Inode& inode) noexcept {
   inode.lock.lock_shared();
   if (end <= inode.size && !(kills && inode.may_have_suid)) {
     const int fd = data_fd(engine, inode, true, own);
-    const ssize_t done = fd < 0 ? fd : write_at(fd, data, in->size, offset, in->flags);
+    const ssize_t done = fd < 0 ? fd : write_at(request, fd, in->size, offset, in->flags);
     inode.lock.unlock_shared();
     if (done < 0) return request.fail(static_cast<int>(-done));
     return request.reply(fuse::WriteOut{static_cast<std::uint32_t>(done), 0});
@@ -122,9 +125,9 @@ void op_write(Engine& engine, Request& request, Inode& inode) noexcept {
   if (growth.error == 0) {
     const std::int64_t allowed = std::min(end, inode.size + growth.charged);
     const int fd = data_fd(engine, inode, true, own);
-    if (fd >= 0 && kills && inode.may_have_suid) kill_suid(engine, inode, fd);
+    if (fd >= 0 && kills && inode.may_have_suid) kill_suid(engine, request, inode, fd);
     const auto size = static_cast<std::size_t>(std::max(allowed, std::min(end, inode.size)) - offset);
-    done = fd < 0 ? fd : write_at(fd, data, size, offset, in->flags);
+    done = fd < 0 ? fd : write_at(request, fd, size, offset, in->flags);
     const std::int64_t gap = done > 0 ? offset - inode.size : 0;
     settle_growth(engine, inode, growth, done > 0 ? offset + done : inode.size, gap);
   }
@@ -170,7 +173,7 @@ void op_copy_file_range(Engine& engine, Request& request, Inode& source) noexcep
       const std::int64_t allowed =
           std::max(std::min(start + length, target->size + growth.charged), std::min(start + length, target->size));
       const int to = data_fd(engine, *target, true, own);
-      if (to >= 0 && target->may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, *target, to);
+      if (to >= 0 && target->may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, request, *target, to);
       done = to < 0 ? to
                     : checked(::copy_file_range(source_fd.get(), &offset_in, to, &offset_out,
                                                 static_cast<std::size_t>(allowed - start), 0));
@@ -219,7 +222,7 @@ void op_fallocate(Engine& engine, Request& request, Inode& inode) noexcept {
   }
   if (error == 0) {
     const int fd = data_fd(engine, inode, true, own);
-    if (fd >= 0 && inode.may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, inode, fd);
+    if (fd >= 0 && inode.may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, request, inode, fd);
     error = fd < 0 ? -fd : (::fallocate(fd, mode, offset, static_cast<off_t>(in->length)) == 0 ? 0 : errno);
     struct stat st {};
     const bool seen = fd >= 0 && ::fstat(fd, &st) == 0;

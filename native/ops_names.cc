@@ -1,5 +1,6 @@
 // Names in directories: looking them up, making them and taking them away.
 #include <cstring>
+#include <ctime>
 
 #include "creds.h"
 #include "ops.h"
@@ -187,11 +188,11 @@ void op_unlink(Engine& engine, Request& request, Inode& parent) noexcept {
   if (victim == nullptr) return request.fail(ENOMEM);
   victim->lock.lock();
   (void)engine.lot_of(*victim);  // an unlinked inode stays with the lot that it has now
-  pin_if_open(*victim, directory->get(), name);
+  Fd spare = pin(*victim, directory->get(), name, st);
   if (st.st_nlink == 1) engine.inodes.unhash(*victim);
   error = ::unlinkat(directory->get(), name, 0) == 0 ? 0 : errno;
   if (error != 0) engine.inodes.rehash(*victim);
-  if (error == 0) lose_name(engine, *victim, parent, name, static_cast<std::uint32_t>(st.st_nlink) - 1);
+  if (error == 0) lose_name(engine, *victim, parent, name, st, std::move(spare));
   victim->lock.unlock();
   engine.inodes.drop(*victim);
   request.finish(-error);
@@ -222,16 +223,31 @@ void op_rmdir(Engine& engine, Request& request, Inode& parent) noexcept {
   request.finish(-error);
 }
 
-void pin_if_open(Inode& inode, int directory, const char* name) noexcept {
-  if (!inode.open || inode.open->fd || inode.open->pin) return;
-  inode.open->pin = Fd(::openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+Fd pin(Inode& inode, int directory, const char* name, const struct stat& st) noexcept {
+  if (inode.open && (inode.open->fd || inode.open->pin)) return {};
+  if (!inode.open) {
+    if (inode.is_regular() && st.st_nlink == 1) return {};  // its blocks must go with its name
+    if (inode.name != nullptr && std::strcmp(inode.name, name) != 0) return {};  // it is known by another one
+  }
+  Fd fd(::openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!inode.open) return fd;
+  inode.open->pin = std::move(fd);
+  return {};
 }
 
-void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, std::uint32_t nlink) noexcept {
-  inode.nlink = nlink;
-  if (nlink == 0) {
+void note_last(Inode& inode, const struct stat& st) noexcept {
+  inode.last = std::make_unique<struct stat>(st);
+  inode.last->st_nlink = 0;
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &inode.last->st_ctim);
+}
+
+void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, const struct stat& st,
+               Fd&& spare) noexcept {
+  inode.nlink = static_cast<std::uint32_t>(st.st_nlink) - 1;
+  if (inode.nlink == 0) {
     inode.unlinked = true;
     engine.inodes.clear_name(inode);
+    if (!inode.open && inode.is_regular()) note_last(inode, st);
     if (inode.open && inode.open->opens > 0) {
       engine.inodes.set_held(inode, true);
     } else {
@@ -240,6 +256,7 @@ void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* na
   } else if (inode.parent == &parent && inode.name != nullptr && std::strcmp(inode.name, name) == 0) {
     engine.inodes.clear_name(inode);
   }
+  if (spare && inode.name == nullptr) engine.inodes.keep_descriptor(inode, std::move(spare));
 }
 
 }  // namespace vreserve

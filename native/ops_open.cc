@@ -1,4 +1,5 @@
 // Opening and closing: every open of a file shares one descriptor and one backing id.
+#include <algorithm>
 
 #include "creds.h"
 #include "ops.h"
@@ -103,6 +104,13 @@ int data_fd(Engine& engine, Inode& inode, bool for_writing, Fd& own) noexcept {
   return fd;
 }
 
+int refusal(Engine& engine, Inode& inode, std::int64_t end) noexcept {
+  Fd own;
+  const int fd = data_fd(engine, inode, true, own);
+  // No file can be longer than where its position can stand; nothing uses the position.
+  return fd >= 0 && ::lseek(fd, static_cast<off_t>(end), SEEK_SET) < 0 && errno == EINVAL ? EFBIG : ENOSPC;
+}
+
 void close_shared(Engine& engine, Inode& inode) noexcept {
   OpenFile& open = *inode.open;
   if (open.blocks_changed && open.fd && !inode.unlinked) {
@@ -110,6 +118,7 @@ void close_shared(Engine& engine, Inode& inode) noexcept {
     if (::fstat(open.fd.get(), &st) == 0) engine.measure_holes(inode, st);
   }
   const bool was_unlinked = inode.unlinked;
+  if (struct stat st {}; was_unlinked && engine.inodes.stat(inode, st) == 0) note_last(inode, st);
   // The blocks are free only when the descriptors are closed, and the bytes only after that.
   drop_shared(engine, inode);
   if (was_unlinked) {
@@ -118,17 +127,30 @@ void close_shared(Engine& engine, Inode& inode) noexcept {
   }
 }
 
-void kill_suid(Engine& engine, Inode& inode, int fd) noexcept {
+namespace {
+
+// Without group execution set-group-id is no right to run as someone, and who is in the group keeps it.
+bool caller_in_group(const Request& request, gid_t group) noexcept {
+  Caller caller;
+  if (read_caller(static_cast<pid_t>(request.header().pid), caller) != 0) return false;
+  return caller.gid == group || std::ranges::find(caller.groups, group) != caller.groups.end();
+}
+
+}  // namespace
+
+void kill_suid(Engine& engine, const Request& request, Inode& inode, int fd) noexcept {
   struct stat st {};
   if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return;
   mode_t mode = st.st_mode & 07777;
   mode &= ~static_cast<mode_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<mode_t>(S_ISGID);
+  if ((mode & S_ISGID) != 0 && ((mode & S_IXGRP) != 0 || !caller_in_group(request, st.st_gid))) {
+    mode &= ~static_cast<mode_t>(S_ISGID);
+  }
   inode.may_have_suid = (mode & S_ISGID) != 0;
   if (mode == (st.st_mode & 07777)) return;
   ::fchmod(fd, mode);
   // The kernel keeps the mode that it has cached: it must hear before the caller does, or the file runs with it.
-  engine.device.invalidate_inode(inode.nodeid(), false);
+  engine.device.invalidate_attributes(inode.nodeid());
 }
 
 void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
@@ -148,7 +170,7 @@ void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
       engine.refund({engine.lot_of(inode), -inode.size, 0, was_pending ? -inode.size : 0, 0});
       engine.meter.add_holes(-inode.hole);
       inode.size = inode.hole = 0;
-      if ((in->open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, inode, fd);
+      if ((in->open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, request, inode, fd);
     }
   }
   fuse::OpenOut out{};
@@ -162,7 +184,7 @@ void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
   inode.lock.unlock();
   if (error != 0) return request.fail(-error);
   // From now on the backing's times move without the kernel's knowledge: what it has cached must not last.
-  if (for_writing && !was_pending) engine.device.invalidate_inode(inode.nodeid(), false);
+  if (for_writing && !was_pending) engine.device.invalidate_attributes(inode.nodeid());
   request.reply(out);
 }
 

@@ -81,6 +81,10 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
   if (engine.parked(request, move.to_directory, move.to_name)) return;
   if (const int error = look(engine, move); error != 0) return request.fail(error);
   if (move.moved->is_directory() && engine.parked_above(request, *move.moved)) return;
+  SharedFd still;  // for who stands in a directory that is replaced
+  if (int ignored = 0; move.replaced != nullptr && move.replaced->is_directory()) {
+    still = engine.inodes.directory(*move.replaced, ignored);
+  }
 
   const PathStep from = engine.step_of_entry(move.from_directory, move.from_name);
   const PathStep to = engine.step_of_entry(move.to_directory, move.to_name);
@@ -131,7 +135,8 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
   }
   if (!admitted) return request.fail(ENOSPC);
 
-  if (move.replaced != nullptr && !same) pin_if_open(*move.replaced, move.to_fd->get(), move.to_name);
+  Fd spare;
+  if (move.replaced != nullptr && !same) spare = pin(*move.replaced, move.to_fd->get(), move.to_name, move.replaced_st);
   // Its last name goes with a plain rename, or the empty directory's only one.
   const bool last = move.replaced != nullptr && !same && !move.exchange() &&
                     (move.replaced->is_directory() || move.replaced_st.st_nlink == 1);
@@ -158,8 +163,7 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
         move.replaced->unlinked = true;
         engine.inodes.clear_name(*move.replaced);
       } else {
-        lose_name(engine, *move.replaced, move.to_directory, move.to_name,
-                  static_cast<std::uint32_t>(move.replaced_st.st_nlink) - 1);
+        lose_name(engine, *move.replaced, move.to_directory, move.to_name, move.replaced_st, std::move(spare));
       }
     }
   }

@@ -50,7 +50,7 @@ inline constexpr uint32_t OPEN_KILL_SUIDGID = 1;
 inline constexpr uint32_t WRITE_KILL_SUIDGID = 4;
 inline constexpr uint32_t SETXATTR_ACL_KILL_SGID = 1;
 
-enum Notification : int32_t { INVAL_INODE = 2, INVAL_ENTRY = 3 };
+inline constexpr int32_t NOTIFY_INVAL_INODE = 2;
 
 struct InHeader {
   uint32_t len, opcode;
@@ -187,10 +187,6 @@ struct CopyFileRangeOut { uint64_t bytes_copied; };
 struct NotifyInvalInodeOut {
   uint64_t ino;
   int64_t off, len;
-};
-struct NotifyInvalEntryOut {
-  uint64_t parent;
-  uint32_t namelen, flags;
 };
 struct BackingMap {
   int32_t fd;

@@ -163,6 +163,15 @@ void Virtual::answer(std::uint64_t token, const VirtualAnswer& answer) noexcept 
   pending.then(answer);
 }
 
+void Virtual::abandon() noexcept {
+  std::unordered_map<std::uint64_t, Pending> waiting;
+  {
+    const std::lock_guard guard(mutex_);
+    waiting.swap(pending_);
+  }
+  for (const auto& [token, pending] : waiting) fail(pending.fd, pending.unique, ENOTCONN);
+}
+
 bool Virtual::interrupt(std::uint64_t unique) noexcept {
   Pending pending;
   {
@@ -293,6 +302,7 @@ void Virtual::read(Request& request, const VirtualNode& node) noexcept {
 }
 
 void Virtual::write(Request& request) noexcept {
+  request.pull();
   const auto* const in = request.as<fuse::WriteIn>();
   if (in == nullptr || request.body().size() < sizeof *in + in->size) return request.fail(EINVAL);
   VirtualQuestion question;
@@ -392,6 +402,9 @@ void Virtual::serve(Request& request) noexcept {
     case fuse::FSYNCDIR:
       return request.done();
     case fuse::GETXATTR:
+      // Of an ACL the kernel takes no other answer for "there is none".
+      return request.fail(
+          std::strncmp(request.text(sizeof(fuse::GetxattrIn)), "system.posix_acl_", 17) == 0 ? ENODATA : EOPNOTSUPP);
     case fuse::LISTXATTR:
       return request.fail(EOPNOTSUPP);
     case fuse::LSEEK:

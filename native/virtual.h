@@ -102,6 +102,8 @@ class Virtual {
   // Hands a question on; `then` runs once, on the thread that answers, unless the request is interrupted.
   void ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept;
   void answer(std::uint64_t token, const VirtualAnswer& answer) noexcept;
+  // The control plane goes: whoever still waits for it gets ENOTCONN.
+  void abandon() noexcept;
 
   static void fill(const VirtualNode& node, fuse::Attr& attr) noexcept;
   static void fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept;

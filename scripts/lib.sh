@@ -29,8 +29,11 @@ check_node() {
 
 # A mount needs the device, and somebody who may mount.
 check_fuse() {
-  [ -e /dev/fuse ] ||
+  if [ ! -e /dev/fuse ]; then
     lacks "/dev/fuse. Load the kernel module (modprobe fuse), or start the container with --device /dev/fuse."
+  elif [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
+    lacks "the right to open /dev/fuse. As root: chmod 666 /dev/fuse, which is its usual mode; or run as root."
+  fi
   if [ "$(id -u)" != 0 ] && ! have fusermount3; then
     lacks "fusermount3, which an ordinary user needs to mount. Install the package fuse3 (apt install fuse3), or run as root."
   fi

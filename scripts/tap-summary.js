@@ -13,6 +13,7 @@ let part = { passed: 0, failed: 0, skipped: 0 };
 let open = [];
 /** The depth at which test points stood last; one that stands less deep closes a subtest. */
 let inside = [];
+/** Sum of the plans: native tests are several programs one after the other. */
 let planned = null;
 let seen = 0;
 let bailed = false;
@@ -83,7 +84,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     count('failed');
     say(`FAIL  ${text}`);
   } else if (/^1\.\.\d+/.test(text) && depth === 0) {
-    planned = Number(text.slice(3).split(/\s/)[0]);
+    planned = (planned ?? 0) + Number(text.slice(3).split(/\s/)[0]);
   } else if (failing !== null) {
     say(`      ${line}`);
     if (text === '...') failing = null;

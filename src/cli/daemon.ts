@@ -41,8 +41,10 @@ export async function runDaemon(config: MountConfig, notify: (message: DaemonMes
     notify(failedMessage(error));
     return asVreserveError(error).exitCode;
   }
-  await server.ended();
+  const clean = await server.ended();
   signals.off();
+  // What was forced may have left threads behind that never end.
+  if (!clean) process.exit(0);
   return 0;
 }
 

@@ -108,11 +108,9 @@ function failure(message: FailedMessage): VreserveError {
 /** In the foreground: passes signals on, and ends as the daemon ends. */
 function follow(daemon: ChildProcess): Promise<number> {
   const pass = () => daemon.kill('SIGTERM');
-  process.on('SIGTERM', pass).on('SIGHUP', pass);
-  // The terminal sends Ctrl-C to the daemon itself.
-  process.on('SIGINT', () => {});
+  process.on('SIGTERM', pass).on('SIGINT', pass).on('SIGHUP', pass);
   return new Promise((done) => {
-    if (daemon.exitCode !== null) done(daemon.exitCode);
+    if (daemon.exitCode !== null || daemon.signalCode !== null) done(daemon.exitCode ?? 1);
     daemon.on('exit', (code) => done(code ?? 1));
   });
 }

@@ -2,6 +2,7 @@
 
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { MountConfig } from '../config.js';
 import type { Clock } from '../core/clock.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
@@ -32,6 +33,9 @@ export interface ServerParts {
 
 const LOG_FILE = 'daemon.log';
 const LOCK_FILE = 'lock';
+
+/** How long a forced end waits for the engine. */
+const STOP_MS = 5000;
 
 /** A mount that is served. */
 export class Server {
@@ -117,24 +121,25 @@ export class Server {
     clearTimeout(grace);
   }
 
-  /** Resolves after the end of the mount, when usage is saved and everything is closed. */
-  async ended(): Promise<void> {
-    const { engine, clock } = this.#parts;
+  /** Resolves after the end of the mount, when usage is saved and everything is closed; false when it was forced. */
+  async ended(): Promise<boolean> {
+    const { engine } = this.#parts;
     await this.#end;
     await this.#heartbeat.stop();
-    await this.#keeper.end();
+    this.#keeper.refuse();
+    // What hangs when the grace is over is not waited for: stopping the engine ends it.
+    if (!this.#forced) await this.#keeper.idle();
     try {
-      const { usage, events } = this.#keeper.usage.takeAll(clock());
-      const lines = [...events, this.#keeper.event('unmount', null, { clean: !this.#forced })];
-      if (this.#forced) await this.#ledger.saveUsage(usage, lines);
-      else await this.#ledger.endServing(usage, lines);
+      await this.#saveEnd();
     } finally {
-      // A count that is under way is not waited for: stopping ends it.
-      await engine.stop();
-      await this.#keeper.counted();
+      // The ledger first: the engine takes away the view of the backing in which SQLite puts its files away.
       await this.#ledger.close();
+      // A count that is under way is not waited for, either: stopping ends it.
+      const stopped = engine.stop().then(() => this.#keeper.settled());
+      await (this.#forced ? Promise.race([stopped, sleep(STOP_MS)]) : stopped);
     }
     this.log.info({ clean: !this.#forced }, 'unmounted');
+    return !this.#forced;
   }
 
   snapshot(): Snapshot {
@@ -149,6 +154,14 @@ export class Server {
       requests: engine.requests(),
       troubles: this.#heartbeat.troubles(),
     };
+  }
+
+  async #saveEnd(): Promise<void> {
+    const { usage, events } = this.#keeper.usage.takeAll(this.#parts.clock());
+    const lines = [...events, this.#keeper.event('unmount', null, { clean: !this.#forced })];
+    // After a forced end the next mount counts anew.
+    if (this.#forced) await this.#ledger.saveUsage(usage, lines);
+    else await this.#ledger.endServing(usage, lines);
   }
 
   async #begin(): Promise<ReadyMessage> {

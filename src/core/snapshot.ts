@@ -13,6 +13,8 @@ export interface PoolSnapshot {
   marginBytes: number;
   /** By how much the backing falls short of what is promised. */
   shortBytes: number;
+  /** Bytes and objects that were given back and that no lot held. */
+  drift: number;
 }
 
 /** A lot with what it holds. */

@@ -65,6 +65,8 @@ export interface PoolState {
   marginBytes: number;
   /** By how much the backing falls short of what is promised; 0 when the promise can be kept. */
   shortBytes: number;
+  /** Bytes and objects that were given back and that no lot held: the backing was changed behind the mount. */
+  drift: number;
 }
 
 /** The answer to a request for bytes. A refusal leaves no trace. */
@@ -231,7 +233,6 @@ export interface Engine {
   /** Mounts and serves. `onVirtual` and `onEnd` are called on the JavaScript thread; `onEnd` once, after the mount is gone. */
   mount(onVirtual: (request: VirtualRequest) => void, onEnd: () => void): Promise<MountInfo>;
   reply(token: number, reply: VirtualReply): void;
-  /** A command bound or unbound something: names of `.vreserve` under `lots` are stale. */
 
   /** The path as the mount has it. Throws EINVAL for `.`, `..` or an empty component, ENAMETOOLONG, ELOOP, ENOTDIR, EXDEV (leads outside). */
   resolve(path: string): ResolvedPath;

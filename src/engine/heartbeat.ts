@@ -1,5 +1,6 @@
 // What the control plane does once a second: save usage, watch the promise, trim the journal, mend the ballast.
 
+import { formatExactBytes } from '../core/bytes.js';
 import type { Clock } from '../core/clock.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
@@ -50,8 +51,9 @@ export class Heartbeat {
   troubles(): string[] {
     const { engine, ledger, keeper } = this.#parts;
     const troubles: string[] = [];
-    const { shortBytes } = engine.pool();
-    if (shortBytes > 0) troubles.push(`the backing is short of ${shortBytes} bytes that are promised`);
+    const { shortBytes, drift } = engine.pool();
+    if (drift > 0) troubles.push('the backing was changed behind the mount: check --repair counts it anew');
+    if (shortBytes > 0) troubles.push(`the backing is short of ${formatExactBytes(shortBytes)} that are promised`);
     if (this.#ledgerTrouble !== null) troubles.push(this.#ledgerTrouble);
     else if (ledger.outOfSpace) troubles.push('the disk is full: the space kept for releasing is in use');
     if (keeper.unrepaired > 0) {

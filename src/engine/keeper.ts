@@ -4,7 +4,7 @@ import { checkBytes } from '../core/bytes.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
-import { childrenOf, DEFAULT_LOT_ID, type Lot, type LotId, reservation, withDedicated, withDescendants } from '../core/lot.js';
+import { DEFAULT_LOT_ID, type Lot, type LotId, reservation, withDedicated } from '../core/lot.js';
 import { checkBindable, checkPath, isWithin, joinBelow, longestPrefix } from '../core/paths.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
@@ -16,6 +16,7 @@ import { refused, tooSmall } from './refusals.js';
 import type { Rights } from './rights.js';
 import { specOf } from './spec.js';
 import { UsageLog } from './usage-log.js';
+import { usedBytes } from './used.js';
 
 export interface KeeperParts {
   engine: Engine;
@@ -109,14 +110,19 @@ export class Keeper implements Commands {
     return report;
   }
 
-  /** Refuses new commands and resolves when those under way are over. */
-  async end(): Promise<void> {
+  /** From now on commands are refused. */
+  refuse(): void {
     this.#ending = true;
-    await this.#locks.idle();
   }
 
-  /** Resolves when no count is under way. */
-  async counted(): Promise<void> {
+  /** Resolves when no command is under way. */
+  idle(): Promise<void> {
+    return this.#locks.idle();
+  }
+
+  /** Resolves when no command and no count is under way. */
+  async settled(): Promise<void> {
+    await this.idle();
     await this.#counting.catch(() => {});
   }
 
@@ -172,7 +178,13 @@ export class Keeper implements Commands {
     const lot = reservation(id, place.path, bytes, rights.ownerFor(by.caller), parents, clock());
     const admission = await engine.admit(specOf(lot, clock()), place.path);
     if (!admission.granted) throw refused(admission, place.shown, bytes);
-    const event = this.event('grant', id, { lot: lot.name, path: place.path, bytes, ...actor(by), parent: parentName(around) });
+    const event = this.event('grant', id, {
+      lot: lot.name,
+      path: place.path,
+      bytes,
+      ...actor(by),
+      parent: parents.length === 0 ? undefined : around.name,
+    });
     try {
       await ledger.addLot(lot, admission.usage, event);
     } catch (error) {
@@ -215,15 +227,15 @@ export class Keeper implements Commands {
   async #shrink(lot: Lot, changed: Lot, event: JournalEvent, shown: string): Promise<void> {
     const { engine, ledger, clock } = this.#parts;
     const bytes = changed.policy.dedicatedBytes;
-    const usedBytes = this.#usedBytes(lot.id);
-    if (usedBytes > bytes && lot.policy.opportunisticBytes === 0) throw tooSmall(shown, bytes, usedBytes);
+    const heldBytes = usedBytes(lot.id, this.lots, engine.usage());
+    if (heldBytes > bytes && lot.policy.opportunisticBytes === 0) throw tooSmall(shown, bytes, heldBytes);
     await ledger.updateLot(changed, event);
     const admission = engine.setLot(specOf(changed, clock()));
     if (admission.granted) return;
     // It was written to in between: the engine has the last word, and the ledger follows.
     const fields = { ...event.fields, bytes: lot.policy.dedicatedBytes, previousBytes: bytes };
     await ledger.updateLot(lot, this.event('extension', lot.id, fields));
-    throw tooSmall(shown, bytes, this.#usedBytes(lot.id));
+    throw tooSmall(shown, bytes, usedBytes(lot.id, this.lots, engine.usage()));
   }
 
   async #remove(lot: Lot, by: By): Promise<void> {
@@ -276,11 +288,6 @@ export class Keeper implements Commands {
     return lot;
   }
 
-  #usedBytes(id: LotId): number {
-    const inLot = withDescendants(id, childrenOf(this.lots.values()));
-    return this.#parts.engine.usage().reduce((sum, usage) => (inLot.has(usage.id) ? sum + usage.bytes : sum), 0);
-  }
-
   async #journalRefusal(place: Place, by: By, error: VreserveError): Promise<void> {
     const { ledger, log } = this.#parts;
     const numbers = Object.entries(error.details).filter(([, value]) => typeof value === 'number');
@@ -295,8 +302,4 @@ export class Keeper implements Commands {
 
 function actor({ caller }: By): EventFields {
   return { owner: String(caller.uid), pid: caller.pid };
-}
-
-function parentName(around: Lot): string | undefined {
-  return around.id === DEFAULT_LOT_ID ? undefined : around.name;
 }

@@ -38,6 +38,7 @@ export class GroupCommit {
 
   /** Resolves when `work` is on disk; rejects with what it threw, LEDGER_FULL or LEDGER_FAILED, and then it is undone. */
   run(work: () => void): Promise<void> {
+    if (!this.#db.open) return Promise.reject(new VreserveError('LEDGER_FAILED', { reason: 'it is closed' }));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ work, resolve, reject });
       if (this.#waiting.length === 1) setImmediate(() => this.flush());

@@ -2,7 +2,7 @@
 
 import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
-import { grantBytes, UNLIMITED } from '../core/lot.js';
+import { grantBytes, type LotUsage, UNLIMITED } from '../core/lot.js';
 import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
@@ -58,7 +58,11 @@ export function policyJson({ lot }: LotSnapshot) {
 
 /** `usage.json` of a lot: its own files, and with those of the lots below it. */
 export function usageJson({ own, used }: LotSnapshot) {
-  return { own, used };
+  return { own: numbers(own), used: numbers(used) };
+}
+
+function numbers({ bytes, objects, pendingBytes, pendingObjects }: LotUsage) {
+  return { bytes, objects, pendingBytes, pendingObjects };
 }
 
 /** The reply to a command that was refused or not understood. */

@@ -173,7 +173,7 @@ t.test('mount(8) and an fstab line', { skip: process.getuid?.() === 0 ? false : 
     cat ${top}/mnt/.vreserve/report
     mount -t fuse.vreserve -o remount,ro ${top}/data ${top}/mnt 2>&1 && exit 3
     ${ROOT}/scripts/vreserve umount ${top}/mnt`;
-  const got = await run('unshare', ['--mount', '/bin/bash', '-ec', script]);
+  const got = await run('unshare', ['--mount', '/bin/bash', '-ec', script], { timeoutMs: 120_000 });
   t.match(got, { code: 0, stdout: /capacity +100 MB/ }, got.stderr);
   t.match(got.stdout, /unmounted/);
 });

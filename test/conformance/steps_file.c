@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -146,6 +148,8 @@ static void step_fallocate(char** args, int count) {
                                       {"KEEP", FALLOC_FL_KEEP_SIZE},
                                       {"PUNCH", FALLOC_FL_PUNCH_HOLE},
                                       {"ZERO", FALLOC_FL_ZERO_RANGE},
+                                      {"COLLAPSE", FALLOC_FL_COLLAPSE_RANGE},
+                                      {"INSERT", FALLOC_FL_INSERT_RANGE},
                                       {NULL, 0}};
   say_result(fallocate(slot(args[0]), (int)flags(modes, args[1]), number(args[2]), number(args[3])));
 }
@@ -196,6 +200,20 @@ static void step_getfl(char** args, int count) {
   (void)count;
   const int how = fcntl(slot(args[0]), F_GETFL);
   say_result(how < 0 ? -1 : how & (O_ACCMODE | O_APPEND | O_DIRECT | O_PATH));
+}
+
+// lease SLOT R|W
+static void step_lease(char** args, int count) {
+  (void)count;
+  static const struct flag types[] = {{"R", F_RDLCK}, {"W", F_WRLCK}, {NULL, 0}};
+  say_result(fcntl(slot(args[0]), F_SETLEASE, (int)flags(types, args[1])));
+}
+
+// getflags SLOT: the attributes that chattr sets
+static void step_getflags(char** args, int count) {
+  (void)count;
+  int value = 0;
+  say_result(ioctl(slot(args[0]), FS_IOC_GETFLAGS, &value));
 }
 
 static struct {
@@ -260,6 +278,8 @@ const struct step file_steps[] = {
     {"fdatasync", 1, step_fdatasync},
     {"syncfs", 1, step_syncfs},
     {"getfl", 1, step_getfl},
+    {"lease", 2, step_lease},
+    {"getflags", 1, step_getflags},
     {"mmap", 4, step_mmap},
     {"poke", 2, step_poke},
     {"peek", 2, step_peek},

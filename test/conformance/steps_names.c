@@ -452,7 +452,7 @@ static void step_seekdir(char** args, int count) {
     return;
   }
   static long places[4096];
-  static char names[4096][64];
+  static char names[4096][256];
   int found = 0;
   for (;;) {
     places[found] = telldir(directory);

@@ -152,6 +152,7 @@ export class MemoryEngine implements Engine {
       usedBytes,
       marginBytes: 0,
       shortBytes,
+      drift: 0,
     };
   }
 

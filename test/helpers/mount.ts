@@ -1,5 +1,5 @@
 // Starts a real mount on a fresh temporary directory, and guarantees that nothing of it outlives the test.
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -76,11 +76,26 @@ export async function gone(pid: number): Promise<void> {
   throw new Error(`process ${pid} did not end`);
 }
 
+/** Daemons whose log lies below the directory, in whatever mount namespace. */
+async function daemonsBelow(top: string): Promise<number[]> {
+  const pids: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (!command.includes('cli/main.js\0daemon')) continue;
+    const log = await readlink(`/proc/${name}/fd/2`).catch(() => '');
+    if (log.startsWith(`${top}/`)) pids.push(Number(name));
+  }
+  return pids;
+}
+
 /** A directory of the test's own outside tap's testdir; whatever is mounted in it is detached when the test ends. */
 export async function temporaryDirectory(t: Teardown): Promise<string> {
   const top = await mkdtemp(join(tmpdir(), 'vreserve-test-'));
   t.teardown(async () => {
     for (const mountpoint of await mountpointsBelow(top)) await run('umount', ['--lazy', mountpoint]);
+    // One that a mount namespace of its own has hidden, or that a test which failed has forgotten.
+    for (const pid of await daemonsBelow(top)) await killDaemon(pid);
     if ((await mountpointsBelow(top)).length > 0) throw new Error(`still mounted below ${top}`);
     await rm(top, { recursive: true, force: true });
   });

@@ -119,7 +119,7 @@ t.test('what comes in one turn shares a commit, and fails alone', async (t) => {
   const results = await Promise.allSettled(
     ids.map((id, i) =>
       ledger.addLot(
-        reservation(id, i === 1 ? '/0' : `/${i}`, 1, owner, i === 1 ? [999] : [], 1),
+        reservation(id, `/${i}`, 1, owner, i === 1 ? [999] : [], 1),
         { id, bytes: 0, objects: 0 },
         event(1, id, String(id)),
       ),
@@ -140,6 +140,25 @@ t.test('what comes in one turn shares a commit, and fails alone', async (t) => {
     [String(ids[0]), String(ids[2])],
   );
   await ledger.close();
+});
+
+t.test('a journal line that fails in the middle leaves no gap', async (t) => {
+  const ledger = open(t.testdir());
+  const good = ledger.saveUsage([], [event(1)]);
+  const bad = ledger.saveUsage([], [event(2), event(Number.NaN)]);
+  const after = ledger.saveUsage([], [event(3)]);
+  await good;
+  await t.rejects(bad);
+  await after;
+  const { endBytes } = await ledger.journalRange();
+  const lines = (await ledger.readJournal(0, endBytes)).toString().split('\n');
+  t.strictSame(
+    lines.filter((line) => line !== '').map((line) => JSON.parse(line).at),
+    ['1970-01-01T00:00:00.001Z', '1970-01-01T00:00:00.003Z'],
+  );
+  t.equal(lines.length, 3, 'no blanks between');
+  await ledger.close();
+  await t.rejects(ledger.saveUsage([], [event(4)]), { code: 'LEDGER_FAILED' }, 'a closed ledger refuses');
 });
 
 t.test('many commands that come together cost few commits', async (t) => {
@@ -309,7 +328,7 @@ function mountSmall(t: { teardown(undo: () => void): void }): string | null {
   const disk = mkdtempSync(join(tmpdir(), 'vreserve-test-'));
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'vreserve-test', disk]).status === 0;
   t.teardown(() => {
-    if (mounted) spawnSync('umount', [disk]);
+    if (mounted) spawnSync('umount', ['-l', disk]);
     rmdirSync(disk);
   });
   return mounted ? disk : null;

@@ -163,9 +163,9 @@ t.test('commands on one path wait for each other, others do not', async (t) => {
   await Promise.all([first, ...waiting]);
   t.strictSame(order, ['beside', 'same', 'below', 'release'], 'first come, first served');
   t.strictSame(await inStep(plane), { default: 0, '/ab': 5, '/a/b': 5 });
-  const ended = keeper.end();
+  keeper.refuse();
   await t.rejects(keeper.reserve('/x', 1, root), { code: 'ENDING' });
-  await ended;
+  await keeper.settled();
 });
 
 t.test('who may', async (t) => {
@@ -297,7 +297,7 @@ t.test('usage is saved, and charges become lines', async (t) => {
 
   engine.shortBytes = 7;
   await heartbeat.beat();
-  t.match(heartbeat.troubles(), [/short of 7 bytes/]);
+  t.match(heartbeat.troubles(), [/short of 7 B/]);
   engine.shortBytes = 0;
   await heartbeat.beat();
   t.match(await plane.lines('shortage'), [{ shortBytes: 7 }, { shortBytes: 0 }]);

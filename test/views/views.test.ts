@@ -73,7 +73,7 @@ t.test('the tree', async (t) => {
   t.match(report, /^headroom +50 GB +what can still/m);
   t.ok(report.split('\n').every((line) => line.length <= 100));
   engine.shortBytes = 5;
-  t.match(await cat('health'), /short of 5 bytes/);
+  t.match(await cat('health'), /short of 5 B/);
   t.match(await cat('report'), /^! the backing is short/m);
 
   t.match(await ask({ op: 'lookup', path: 'lots', scope: 1 }), { node: { kind: 'directory', mode: 0o555 } });

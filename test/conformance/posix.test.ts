@@ -1,0 +1,56 @@
+// The conformance table on a native directory and on mounts in both I/O modes: every result must be the same.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { mount, temporaryDirectory } from '../helpers/mount.js';
+import { run } from '../helpers/run.js';
+import { CASES } from './cases.js';
+import { EXCEPTIONS } from './exceptions.js';
+import { compileInterpreter, type Observed, runCases, splitStep } from './interpreter.js';
+
+async function whyNot(): Promise<string | false> {
+  if (process.getuid?.() !== 0) return 'cases act as several users, so they need root';
+  const compiler = await run('cc', ['--version']).catch(() => null);
+  return compiler?.code === 0 ? false : 'there is no C compiler (cc)';
+}
+
+/** What the table says of each step. */
+function wanted(steps: readonly string[]): string[] {
+  return steps.map(splitStep).map(({ errno, step }) => `${errno ?? 'done'}: ${step}`);
+}
+
+/** The same of what was observed. */
+function found(observed: readonly Observed[] | undefined): string[] {
+  return (observed ?? []).map(({ step, result }) => {
+    const outcome = 'error' in result ? result.error : 'wrong' in result ? `wrong (${result.wrong})` : 'done';
+    return `${outcome}: ${step}`;
+  });
+}
+
+const skip = await whyNot();
+t.test('posix', { skip }, async (t) => {
+  const tools = await temporaryDirectory(t);
+  const program = await compileInterpreter(tools);
+  const plain = join(tools, 'native');
+  await mkdir(plain);
+  const native = await runCases(program, plain, CASES);
+
+  t.test('the backing filesystem does what the table says', async (t) => {
+    for (const [i, { name, steps }] of CASES.entries()) t.same(found(native[i]), wanted(steps), name);
+  });
+
+  for (const [option, io] of [
+    ['--passthrough', 'passthrough'],
+    ['--no-passthrough', 'cached'],
+  ] as const) {
+    t.test(`mount ${option}`, async (t) => {
+      const m = await mount(t, { args: [option, '--suid', '--dev'] });
+      if (m.ready.io !== io) t.comment(`no ${io} here: ${m.ready.ioReason}`);
+      const through = await runCases(program, m.mnt, [...CASES, ...EXCEPTIONS]);
+      for (const [i, { name }] of CASES.entries()) t.same(through[i], native[i], name);
+      for (const [i, { name, steps }] of EXCEPTIONS.entries()) {
+        t.same(found(through[CASES.length + i]), wanted(steps), `exception: ${name}`);
+      }
+    });
+  }
+});
