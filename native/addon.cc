@@ -306,6 +306,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     options.device.threads = static_cast<unsigned>(integer(given.Get("threads")));
     options.device.suid = truth(given.Get("suid"));
     options.device.dev = truth(given.Get("dev"));
+    options.device.exec = truth(given.Get("exec"));
     BackingInfo backing;
     std::string why = "cannot open the backing directory";
     if (const int error = engine_->open_backing(options, backing, why); error != 0) {

@@ -157,6 +157,7 @@ int Device::mount_as_root(std::string& why) noexcept {
   unsigned long flags = 0;
   if (!options_.suid) flags |= MS_NOSUID;
   if (!options_.dev) flags |= MS_NODEV;
+  if (!options_.exec) flags |= MS_NOEXEC;
   if (options_.read_only) flags |= MS_RDONLY;
   if (::mount(options_.source.c_str(), options_.mountpoint.c_str(), "fuse.vreserve", flags, data.c_str()) != 0) {
     why = "cannot mount on " + options_.mountpoint;
@@ -172,10 +173,15 @@ int Device::mount_as_user(std::string& why) noexcept {
   const Fd ours(ends[0]);
   Fd theirs(ends[1]);
   ::fcntl(theirs.get(), F_SETFD, 0);
-  std::string text = "fsname=" + options_.source + ",subtype=vreserve,default_permissions";
-  // fusermount3 takes a comma or backslash in a value only when it is escaped.
+  std::string source;
+  for (const char byte : options_.source) {
+    if (byte == ',' || byte == '\\') source += '\\';
+    source += byte;
+  }
+  std::string text = "fsname=" + source + ",subtype=vreserve,default_permissions";
   if (options_.allow_other) text += ",allow_other";
   if (options_.read_only) text += ",ro";
+  if (!options_.exec) text += ",noexec";
   std::vector<std::string> environment{"_FUSE_COMMFD=" + std::to_string(theirs.get())};
   std::vector<char*> envp{environment[0].data()};
   for (char** entry = environ; *entry != nullptr; ++entry) envp.push_back(*entry);

@@ -107,6 +107,7 @@ struct DeviceOptions {
   bool passthrough = true;
   bool suid = false;
   bool dev = false;
+  bool exec = true;
   unsigned stack_depth = 1;  // 2 where the backing is itself stacked (overlayfs)
   unsigned threads = 0;
 };

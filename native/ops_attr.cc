@@ -176,7 +176,11 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
   int error = 0;
   inode.lock.lock();
   // As chown, truncate and utime are separate calls here, the order is that of a local filesystem: owner, size, mode, times.
-  if ((in->valid & (fuse::FATTR_UID | fuse::FATTR_GID)) != 0) error = set_owner(engine, inode, *in);
+  constexpr std::uint32_t times =
+      fuse::FATTR_ATIME | fuse::FATTR_MTIME | fuse::FATTR_ATIME_NOW | fuse::FATTR_MTIME_NOW;
+  // Only chown(-1, -1) asks for nothing: it takes set-user-id away and moves ctime all the same.
+  const bool nothing = (in->valid & (fuse::FATTR_MODE | fuse::FATTR_UID | fuse::FATTR_GID | fuse::FATTR_SIZE | times)) == 0;
+  if (nothing || (in->valid & (fuse::FATTR_UID | fuse::FATTR_GID)) != 0) error = set_owner(engine, inode, *in);
   if (error == 0 && (in->valid & fuse::FATTR_SIZE) != 0) {
     error = inode.is_regular() ? set_size(engine, request, inode, static_cast<std::int64_t>(in->size)) : EINVAL;
     if (error == 0 && (in->valid & fuse::FATTR_KILL_SUIDGID) != 0 && inode.may_have_suid) {
@@ -185,8 +189,6 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
     }
   }
   if (error == 0 && (in->valid & fuse::FATTR_MODE) != 0) error = set_mode(engine, inode, in->mode);
-  constexpr std::uint32_t times =
-      fuse::FATTR_ATIME | fuse::FATTR_MTIME | fuse::FATTR_ATIME_NOW | fuse::FATTR_MTIME_NOW;
   if (error == 0 && (in->valid & times) != 0) error = set_times(engine, inode, *in);
   struct stat st {};
   if (error == 0) error = -engine.inodes.stat(inode, st);

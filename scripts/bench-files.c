@@ -90,7 +90,7 @@ static double each(void (*what)(long), long count) {
 }
 
 static void files(long count) {
-  char path[16];
+  char path[32];
   const long directories = (count + FILES_IN_DIRECTORY - 1) / FILES_IN_DIRECTORY;
   for (long i = 0; i < directories; i++) {
     snprintf(path, sizeof path, "d%03ld", i);

@@ -70,13 +70,21 @@ stale_native() {
     \( -path "$root/native" -o -name '*.cc' -o -name '*.h' -o -name binding.gyp \)
 }
 
-stale_typescript() {
+# stale_sources STAMP DIRECTORY…
+stale_sources() {
   [ -f "$root/tsconfig.json" ] || return 1
   [ -e "$root/build/src/cli/main.js" ] || return 0
-  is_stale "$root/build/.typescript" "$root/src" "$root/test" "$root/tsconfig.json" \( -type d -o -name '*.ts' -o -name tsconfig.json \)
+  sources_stamp=$1
+  shift
+  is_stale "$sources_stamp" "$@" "$root/tsconfig.json" "$root/tsconfig.src.json" \( -type d -o -name '*.ts' -o -name 'tsconfig*.json' \)
 }
+stale_typescript() { stale_sources "$root/build/.typescript" "$root/src"; }
 
-is_built() { ! stale_packages && ! stale_native && ! stale_typescript; }
+# with_tests=1: the tests are built too. What is wrong with a test stops no user.
+with_tests=0
+stale_tests() { [ "$with_tests" = 1 ] && stale_sources "$root/build/.tests" "$root/src" "$root/test"; }
+
+is_built() { ! stale_packages && ! stale_native && ! stale_typescript && ! stale_tests; }
 
 # step TEXT COMMAND…: runs it with its output in the log; says what it does, how long it took, and on failure what it said.
 step() {
@@ -145,13 +153,20 @@ drop_orphans() {
   done
 }
 
-build_typescript() {
-  : >"$root/build/.typescript.new"
+# compile TEXT SCRIPT STAMP NOTES
+compile() {
+  : >"$3.new"
   # tsc would take its notes for the truth, were the output gone.
-  [ -e "$root/build/src/cli/main.js" ] || rm -f "$root/build/tsconfig.tsbuildinfo"
-  step "command line (TypeScript)" npm run --silent build
+  [ -e "$root/build/src/cli/main.js" ] || rm -f "$4"
+  step "$1" npm run --silent "$2"
   drop_orphans
-  mv "$root/build/.typescript.new" "$root/build/.typescript"
+  mv "$3.new" "$3"
+}
+build_typescript() {
+  compile "command line (TypeScript)" build "$root/build/.typescript" "$root/build/tsconfig.src.tsbuildinfo"
+}
+build_tests() {
+  compile "tests (TypeScript)" build:tests "$root/build/.tests" "$root/build/tsconfig.tsbuildinfo"
 }
 
 # Installs and builds what is not there or older than its source. One at a time; the second one finds it done.
@@ -189,6 +204,7 @@ ensure_built() {
     if stale_packages; then install_packages; fi
     if stale_native; then build_native; fi
     if stale_typescript; then build_typescript; fi
+    if stale_tests; then build_tests; fi
     cd "$start_dir" || exit 1
   fi
   exec 9>&-

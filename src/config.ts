@@ -40,11 +40,12 @@ export interface MountConfig {
   json: boolean;
   suid: boolean;
   dev: boolean;
+  exec: boolean;
   charging: boolean;
 }
 
 const IGNORED_NAMES =
-  'defaults auto noauto nofail _netdev user users nouser owner group exec async atime relatime noatime default_permissions'.split(
+  'defaults auto noauto nofail _netdev user users nouser owner group async atime relatime noatime strictatime lazytime nodiratime diratime nostrictatime nolazytime norelatime default_permissions'.split(
     ' ',
   );
 
@@ -118,6 +119,7 @@ function defaultConfig(uid: number): MountConfig {
     json: false,
     suid: false,
     dev: false,
+    exec: true,
     charging: true,
   };
 }

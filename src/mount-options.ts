@@ -137,6 +137,12 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'honour device nodes of the mount (not by default)',
     set: (on) => ({ dev: on }),
   },
+  exec: {
+    kind: 'switch',
+    negatable: true,
+    help: 'with --no-exec no program of the mount can be executed',
+    set: (on) => ({ exec: on }),
+  },
   charging: {
     kind: 'switch',
     negatable: true,

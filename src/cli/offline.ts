@@ -35,7 +35,7 @@ export async function checkAtRest(backing: string, repair: boolean): Promise<Che
 }
 
 function optionsOf(backing: string, readOnly: boolean): EngineOptions {
-  const kept = { allowOther: false, passthrough: false, threads: 0, suid: false, dev: false, charging: true };
+  const kept = { allowOther: false, passthrough: false, threads: 0, suid: false, dev: false, exec: false, charging: true };
   // Nothing is mounted; in place is the arrangement that needs no second directory.
   return { backing, mountpoint: backing, source: backing, readOnly, ...kept };
 }

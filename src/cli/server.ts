@@ -243,8 +243,8 @@ export class Server {
 
 /** Opens the backing and takes its lock. Throws BACKING_…, ALREADY_SERVED. */
 function openBacking(config: MountConfig, engine: Engine): BackingInfo {
-  const { backing, mountpoint, readOnly, allowOther, passthrough, threads, suid, dev, charging } = config;
-  const behaviour = { readOnly, allowOther, passthrough, threads, suid, dev, charging };
+  const { backing, mountpoint, readOnly, allowOther, passthrough, threads, suid, dev, exec, charging } = config;
+  const behaviour = { readOnly, allowOther, passthrough, threads, suid, dev, exec, charging };
   let info: BackingInfo;
   try {
     info = engine.openBacking({ backing, mountpoint, source: backing, ...behaviour });

@@ -139,6 +139,8 @@ export interface EngineOptions {
   /** Allow set-uid programs and device nodes on the mount. */
   suid: boolean;
   dev: boolean;
+  /** Allow programs of the mount to be executed. */
+  exec: boolean;
   /** Shown as the source in /proc/mounts. */
   source: string;
   /** Requests are served but nothing is charged: for measuring what charging costs. */

@@ -1,0 +1,99 @@
+// The words of `scripts/bench`.
+import { tmpdir } from 'node:os';
+import { parseArgs } from 'node:util';
+import { JOBS } from './jobs.js';
+import { TARGETS } from './targets.js';
+
+export interface Options {
+  rounds: number;
+  /** Of each job of fio, and of each append. */
+  runtimeMs: number;
+  /** Small files. */
+  files: number;
+  on: ('tmpfs' | 'disk')[];
+  /** Parent of the directory that is measured on disk. */
+  directory: string;
+  targets: ReadonlySet<string>;
+  jobs: ReadonlySet<string>;
+  append: boolean;
+  json: boolean;
+  note: string;
+}
+
+const LAUNCHED = 'scripts/bench';
+
+export const HELP = `usage: ${LAUNCHED} [options]
+
+Measures this mount beside its backing directory and beside bindfs, mergerfs and fuse-overlayfs, and prints ratios to the
+backing directory. Within a round every job runs on every target in turn, so that what else the machine does meets all alike.
+
+  --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
+  --quick           shorter jobs and fewer files: about 5 minutes instead of 25, and only a hint
+  --on WHERE        tmpfs, disk or both (default both)
+  --directory DIR   where "disk" is (default ${tmpdir()})
+  --only NAME,...   these jobs and targets only (the backing directory is always measured)
+  --append          append rows to test/performance.txt
+  --note TEXT       with --append: what changed
+  --json            print JSON
+
+jobs:    ${JOBS.map((job) => job.name).join(', ')}
+targets: ${TARGETS.map((target) => target.name).join(', ')}
+`;
+
+/** A word that is not understood. */
+export class UsageError extends Error {}
+
+function count(name: string, text: string): number {
+  if (/^[1-9][0-9]{0,2}$/.test(text)) return Number(text);
+  throw new UsageError(`--${name} must be a number from 1 to 999, not '${text}'`);
+}
+
+/** null for --help. Throws UsageError. */
+export function parseOptions(args: readonly string[]): Options | null {
+  let values: ReturnType<typeof parse>['values'];
+  try {
+    ({ values } = parse(args));
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  if (values.help) return null;
+  const { on } = values;
+  if (on !== 'tmpfs' && on !== 'disk' && on !== 'both') throw new UsageError(`--on must be tmpfs, disk or both, not '${on}'`);
+  const only = values.only?.split(',').filter((name) => name !== '') ?? [];
+  const names = { jobs: JOBS.map((job) => job.name), targets: TARGETS.map((target) => target.name) };
+  const unknown = only.find((name) => !names.jobs.includes(name) && !names.targets.includes(name));
+  if (unknown !== undefined) throw new UsageError(`no job or target '${unknown}'; --help lists them`);
+  const chosen = (all: readonly string[]): Set<string> => {
+    const some = all.filter((name) => only.includes(name));
+    return new Set(some.length > 0 ? some : all);
+  };
+  return {
+    rounds: values.rounds === undefined ? (values.quick ? 1 : 3) : count('rounds', values.rounds),
+    runtimeMs: values.quick ? 500 : 1500,
+    files: values.quick ? 5000 : 20_000,
+    on: on === 'both' ? ['tmpfs', 'disk'] : [on],
+    directory: values.directory ?? tmpdir(),
+    targets: chosen(names.targets).add('native'),
+    jobs: chosen(names.jobs),
+    append: values.append,
+    json: values.json,
+    note: values.note ?? '',
+  };
+}
+
+function parse(args: readonly string[]) {
+  return parseArgs({
+    args: [...args],
+    options: {
+      rounds: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      on: { type: 'string', default: 'both' },
+      directory: { type: 'string' },
+      only: { type: 'string' },
+      append: { type: 'boolean', default: false },
+      note: { type: 'string' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+}

@@ -1,0 +1,51 @@
+// The filesystem that is measured, and what the jobs need there.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ROOT } from '../helpers/run.js';
+import type { Session } from '../helpers/session.js';
+import { PLAIN_GIT } from './jobs.js';
+import type { Options } from './options.js';
+
+/** Its pages are taken as they are written; the reservations of the targets must fit together. */
+const TMPFS_SIZE = '16g';
+
+export interface Place {
+  top: string;
+  /** Such as ext4. */
+  filesystem: string;
+}
+
+export async function makePlace(session: Session, on: 'tmpfs' | 'disk', directory: string): Promise<Place> {
+  const top = await session.directory(on === 'disk' ? directory : undefined);
+  if (on === 'tmpfs') await session.command('mount', ['-t', 'tmpfs', '-o', `size=${TMPFS_SIZE}`, 'vreserve-bench', top]);
+  const filesystem = (await session.command('findmnt', ['-n', '-o', 'FSTYPE', '-T', top])).trim();
+  return { top, filesystem };
+}
+
+/** Compiles the program that times small files; returns its path. */
+export async function compileProgram(session: Session): Promise<string> {
+  const program = join(await session.directory(), 'bench-files');
+  await session.command('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', program, join(ROOT, 'scripts/bench-files.c')]);
+  return program;
+}
+
+/** A tar file and a git repository of two packages that the project has installed: few large files, and many small ones. */
+export async function prepareTree(session: Session, top: string): Promise<{ tar: string; repository: string }> {
+  const tar = join(top, 'tree.tar');
+  const repository = join(top, 'repository');
+  await session.command('tar', ['-cf', tar, '-C', join(ROOT, 'node_modules'), 'typescript', '@tapjs']);
+  await mkdir(repository);
+  await session.command('tar', ['-xf', tar, '-C', repository]);
+  const git = (...words: string[]) => session.command('git', ['-C', repository, ...words], { env: PLAIN_GIT });
+  await git('init', '-q');
+  await git('add', '--all', '--force');
+  await git('-c', 'user.name=bench', '-c', 'user.email=bench@localhost', '-c', 'gc.auto=0', 'commit', '-q', '-m', 'tree');
+  await git('repack', '-a', '-d', '-q');
+  return { tar, repository };
+}
+
+/** One line on what is measured where. */
+export function describe(options: Options, { filesystem }: Place): string {
+  const { rounds, runtimeMs, files } = options;
+  return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, ${runtimeMs} ms a job, ${files} small files`;
+}
