@@ -690,7 +690,7 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
         }
       }
       if (!mounted_ || repair) meter.forget_drift();
-      if (!mounted_) meter.add_holes(outcome.hole_bytes);
+      meter.set_holes(outcome.hole_bytes);
     }
     if (still) {
       thaw();

@@ -190,8 +190,7 @@ Inode* Inodes::learn_unnamed(Inode& parent, const struct stat& st) noexcept {
   inode->parent = &parent;
   inode->nlookup = 1;
   ++parent.refs;
-  insert(*inode);
-  return inode;
+  return inode;  // not found by its number, which is free again with the last close, unless it gets a name
 }
 
 void Inodes::forget(Inode& inode, std::uint64_t lookups) noexcept {

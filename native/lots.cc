@@ -43,11 +43,12 @@ void Meter::landed(std::int64_t bytes) noexcept {
 
 void Meter::add_holes(std::int64_t bytes) noexcept {
   const std::lock_guard lock(state_->mutex);
-  State& s = *state_;
-  s.holes += bytes;
-  if (bytes >= 0) return;
-  s.charged_total += static_cast<std::uint64_t>(-bytes);
-  s.landed_total += static_cast<std::uint64_t>(-bytes);
+  state_->change_holes(bytes);
+}
+
+void Meter::set_holes(std::int64_t bytes) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  state_->change_holes(bytes - state_->holes);
 }
 
 int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage, LotId from,

@@ -98,6 +98,8 @@ class Meter {
   // Bytes that are charged and not allocated in the backing (holes), by difference. Call after the backing changed:
   // bytes of holes that go count against the sample until the next one begins, since they may have been filled.
   void add_holes(std::int64_t bytes) noexcept;
+  // The same as a count found them.
+  void set_holes(std::int64_t bytes) noexcept;
 
   // Lots. add: 0, or ENOSPC with nothing done. `usage` is what the lot starts with; it is moved from `from`
   // (kNoLot: from nowhere, as at start, which no drain tells of) in the same step. force: no admission (start, and

@@ -138,6 +138,13 @@ struct Meter::State {
     moved = meter::narrow(moved + (bytes > 0 ? bytes : -bytes));
     total += bytes;
   }
+  // A hole that is filled is held against the sample until the next one begins, which may not have seen it.
+  void change_holes(std::int64_t bytes) noexcept {
+    holes += bytes;
+    if (bytes >= 0) return;
+    charged_total += static_cast<std::uint64_t>(-bytes);
+    landed_total += static_cast<std::uint64_t>(-bytes);
+  }
   void charge_held(Wide bytes) noexcept {
     if (bytes > 0) charged_total += static_cast<std::uint64_t>(meter::narrow(bytes));
   }

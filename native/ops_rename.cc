@@ -215,12 +215,15 @@ void op_link(Engine& engine, Request& request, Inode& parent) noexcept {
   } else {
     const Location at = engine.inodes.locate(*inode);
     error = at.error;
+    const bool was_unlinked = inode->unlinked;
+    if (error == 0) engine.inodes.rehash(*inode);  // an O_TMPFILE is found by its number from its first name on
     if (error == 0 && ::linkat(at.fd, at.name, directory->get(), name, *at.name == 0 ? AT_EMPTY_PATH : 0) != 0) {
       error = errno;
       if (error == ENOENT && *at.name == 0) {  // an ordinary user may not use AT_EMPTY_PATH
         error = ::linkat(AT_FDCWD, ProcPath(at.fd, "").text, directory->get(), name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
       }
     }
+    if (error != 0 && was_unlinked) engine.inodes.unhash(*inode);
     if (error == 0 && ::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) error = errno;
     if (error == 0) {
       inode->nlink = static_cast<std::uint32_t>(st.st_nlink);
