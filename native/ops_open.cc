@@ -24,11 +24,13 @@ void end_writing(Engine& engine, Inode& inode) noexcept {
 }
 
 // What the kernel does with the file. Its lock must be held.
-fuse::OpenOut open_reply(Engine& engine, const Inode& inode, bool for_writing) noexcept {
+fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags) noexcept {
+  const bool for_writing = writes(flags);
   fuse::OpenOut out{};
   out.open_flags = fuse::FOPEN_NOFLUSH;
   if (!engine.passthrough()) {
-    out.open_flags |= fuse::FOPEN_KEEP_CACHE;
+    // Of an O_DIRECT write through the cache's own path the kernel makes EIO when it is cut short.
+    out.open_flags |= for_writing && (flags & O_DIRECT) != 0 ? fuse::FOPEN_DIRECT_IO : fuse::FOPEN_KEEP_CACHE;
     return out;
   }
   const OpenFile& open = *inode.open;
@@ -119,6 +121,10 @@ void close_shared(Engine& engine, Inode& inode) noexcept {
   }
   const bool was_unlinked = inode.unlinked;
   if (struct stat st {}; was_unlinked && engine.inodes.stat(inode, st) == 0) note_last(inode, st);
+  if (!was_unlinked && inode.name == nullptr) {  // it has names, none of them known
+    Fd path = open.pin ? std::move(open.pin) : Fd(::open(ProcPath(open.fd.get(), "").text, O_PATH | O_CLOEXEC));
+    if (path) engine.inodes.keep_descriptor(inode, std::move(path));
+  }
   // The blocks are free only when the descriptors are closed, and the bytes only after that.
   drop_shared(engine, inode);
   if (was_unlinked) {
@@ -177,7 +183,7 @@ void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
   if (error == 0) {
     ++inode.open->opens;
     if (for_writing) begin_writing(engine, inode);
-    out = open_reply(engine, inode, for_writing);
+    out = open_reply(engine, inode, in->flags);
   } else if (inode.open && inode.open->opens == 0) {
     drop_shared(engine, inode);  // it never was open: an unlinked file has been refunded already
   }
@@ -196,7 +202,7 @@ struct CreateReply {
 };
 
 // Enters a file that was just made and is open as `fd`.
-void reply_created(Engine& engine, Request& request, Inode& inode, const struct stat& st, Fd&& fd, bool for_writing) {
+void reply_created(Engine& engine, Request& request, Inode& inode, const struct stat& st, Fd&& fd, std::uint32_t flags) {
   CreateReply out{};
   inode.lock.lock();
   if (!inode.open) inode.open = std::make_unique<OpenFile>();
@@ -210,11 +216,14 @@ void reply_created(Engine& engine, Request& request, Inode& inode, const struct 
     open.fd_writable = true;
   }
   ++open.opens;
-  if (for_writing) begin_writing(engine, inode);
+  if (writes(flags)) begin_writing(engine, inode);
   if (inode.unlinked) engine.inodes.set_held(inode, true);
-  out.open = open_reply(engine, inode, for_writing);
+  out.open = open_reply(engine, inode, flags);
   inode.lock.unlock();
   fill(inode, st, out.entry);
+  // The kernel asks for the mode at once if it may not keep it. What it keeps is of an empty file, which nobody can change
+  // through a mapping; a write or a truncate makes it ask again.
+  out.entry.attr_valid = kCachedSeconds;
   request.reply(out);
 }
 
@@ -246,7 +255,7 @@ void op_create(Engine& engine, Request& request, Inode& parent) noexcept {
     engine.refund(one);
     return request.fail(error != 0 ? error : ENOMEM);
   }
-  reply_created(engine, request, *inode, st, std::move(fd), writes(in->flags));
+  reply_created(engine, request, *inode, st, std::move(fd), in->flags);
 }
 
 void op_tmpfile(Engine& engine, Request& request, Inode& parent) noexcept {
@@ -275,7 +284,7 @@ void op_tmpfile(Engine& engine, Request& request, Inode& parent) noexcept {
     engine.refund(one);
     return request.fail(error != 0 ? error : ENOMEM);
   }
-  reply_created(engine, request, *inode, st, std::move(fd), writes(in->flags));
+  reply_created(engine, request, *inode, st, std::move(fd), in->flags);
 }
 
 void op_release(Engine& engine, Request& request, Inode& inode) noexcept {

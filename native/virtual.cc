@@ -65,8 +65,10 @@ int read_caller(pid_t pid, Caller& caller) noexcept {
   std::snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
   const ssize_t length = ::readlink(path, theirs, sizeof theirs - 1);
   const ssize_t own = ::readlink("/proc/self/ns/user", ours, sizeof ours - 1);
-  caller.fsetid = (effective & (1ULL << CAP_FSETID)) != 0;
-  caller.sys_admin = (effective & (1ULL << CAP_SYS_ADMIN)) != 0 && length > 0 && own > 0 && std::strcmp(theirs, ours) == 0;
+  // Capabilities of another user namespace are not meant for what this mount holds.
+  const bool here = length > 0 && own > 0 && std::strcmp(theirs, ours) == 0;
+  caller.fsetid = here && (effective & (1ULL << CAP_FSETID)) != 0;
+  caller.sys_admin = here && (effective & (1ULL << CAP_SYS_ADMIN)) != 0;
   return 0;
 }
 

@@ -28,8 +28,9 @@ struct Caller {
   uid_t uid = 0;
   gid_t gid = 0;
   std::vector<gid_t> groups;
-  bool fsetid = false;     // CAP_FSETID effective
-  bool sys_admin = false;  // CAP_SYS_ADMIN effective in the daemon's own user namespace
+  // Effective, and in the daemon's own user namespace.
+  bool fsetid = false;
+  bool sys_admin = false;
 };
 // 0, or EACCES when the process cannot be seen.
 [[nodiscard]] int read_caller(pid_t pid, Caller& caller) noexcept;
