@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -29,7 +30,11 @@ constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;
 constexpr std::size_t kLargeWrite = 128U << 10;  // from here on a pipe is cheaper than a second copy
 constexpr int kLargeWriteMemory = 4;
 constexpr int kWakeSignal = SIGURG;  // ignored by default, so it can never end the process
-constexpr auto kPoll = std::chrono::microseconds(40);
+constexpr auto kPoll = std::chrono::microseconds(50);
+constexpr int kPriority = -10;
+constexpr unsigned kBacklog = 3;  // so many requests that were there at once want a second reader
+constexpr useconds_t kWatchPeriod = 200;
+constexpr int kIdlePeriods = 100;  // then the watchdog sleeps until something happens
 
 void do_nothing(int) {}
 
@@ -50,6 +55,21 @@ bool is_asleep(pid_t tid) noexcept {
   text[size] = 0;
   const char* const after = std::strrchr(text, ')');
   return after != nullptr && after[1] == ' ' && after[2] == 'S';
+}
+
+// A request that waits for the disk as a rule: somebody else reads meanwhile.
+bool blocks(std::uint32_t opcode) noexcept {
+  switch (opcode) {
+    case fuse::FSYNC:
+    case fuse::FSYNCDIR:
+    case fuse::SYNCFS:
+    case fuse::FALLOCATE:
+    case fuse::COPY_FILE_RANGE:
+    case fuse::COPY_FILE_RANGE_64:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -337,7 +357,7 @@ void Device::serve(Handler handler, std::function<void()> ended) noexcept {
     return fd;
   };
   for (unsigned i = 0; i < count; ++i) {
-    auto worker = std::make_unique<Worker>();
+    auto worker = std::make_shared<Worker>();
     worker->blocking = clone(true);
     if (!worker->blocking) worker->blocking = Fd(::dup(fd_.get()));
     worker->polling = clone(false);
@@ -348,10 +368,14 @@ void Device::serve(Handler handler, std::function<void()> ended) noexcept {
     }
     worker->buffer = map_buffer(kBuffer) + kPage - kBeforePayload;
     worker->reply_buffer = map_buffer(kMaxWrite + kPage);
-    enlist(*worker);
+    enlist(worker);
     threads_.push_back(std::move(worker));
   }
+  most_readers_ = std::clamp(std::thread::hardware_concurrency(), 1U, count);
+  poll_ = std::thread::hardware_concurrency() > 1 ? kPoll : std::chrono::microseconds(0);
+  promote();
   for (auto& worker : threads_) worker->thread = std::thread([this, w = worker.get()] { run(*w); });
+  watchdog_ = std::thread([this] { watch(); });
 }
 
 ssize_t Device::take(Worker& worker, int fd, std::size_t& piped) noexcept {
@@ -380,29 +404,64 @@ ssize_t Device::take(Worker& worker, int fd, std::size_t& piped) noexcept {
 
 ssize_t Device::next_request(Worker& worker, int& fd, std::size_t& piped) noexcept {
   using Clock = std::chrono::steady_clock;
-  // One thread at a time asks again for a while before it sleeps: a wake-up costs more than most requests.
-  if (worker.polling && !someone_polls_.exchange(true, std::memory_order_acquire)) {
-    const auto until = Clock::now() + kPoll;
-    fd = worker.polling.get();
-    ssize_t got = 0;
-    do {
-      got = take(worker, fd, piped);
-    } while (got == -EAGAIN && !stopping_.load(std::memory_order_relaxed) && Clock::now() < until);
-    someone_polls_.store(false, std::memory_order_release);
+  fd = worker.polling ? worker.polling.get() : worker.blocking.get();
+  ssize_t got = take(worker, fd, piped);
+  worker.at_once = got > 0 ? worker.at_once + 1 : 0;
+  if (got != -EAGAIN) return got;
+  const auto until = Clock::now() + poll_;
+  do {
+    got = take(worker, fd, piped);
     if (got != -EAGAIN) return got;
+  } while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < until);
+  // One thread sleeps in the kernel, any other waits to be promoted.
+  for (int readers = readers_.load(); readers > 1;) {
+    if (readers_.compare_exchange_weak(readers, readers - 1)) return -EAGAIN;
   }
   fd = worker.blocking.get();
   return take(worker, fd, piped);
 }
 
+bool Device::resume_reading() noexcept {
+  int nobody = 0;
+  return readers_.compare_exchange_strong(nobody, 1);
+}
+
+void Device::promote() noexcept {
+  readers_.fetch_add(1);
+  promotions_.release();
+}
+
+// Nobody reads while the only reader's request blocks: it is not known beforehand which one will.
+void Device::watch() noexcept {
+  std::uint64_t seen = 0;
+  int idle = 0;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    ::usleep(kWatchPeriod);
+    const std::uint64_t taken = taken_.load();
+    if (taken != seen) {
+      seen = taken;
+      idle = 0;
+      continue;
+    }
+    if (readers_.load() == 0) {
+      promote();
+      idle = 0;
+    } else if (++idle > kIdlePeriods) {
+      // Everything is quiet: somebody sleeps in read(2), and says when it has a request.
+      watching_.store(false);
+      if (taken_.load() == seen && !stopping_.load()) watching_.wait(false);
+      idle = 0;
+    }
+  }
+}
+
 void Device::begin(Worker& worker, std::uint32_t opcode) noexcept {
   worker.gives_back.store(may_give_back(opcode), std::memory_order_relaxed);
   worker.turn.store(worker.turn.load(std::memory_order_relaxed) + 1);  // before anything that others may freeze
-  worker.reading.store(false, std::memory_order_release);
+  worker.reading.store(false);
 }
 
 void Device::end(Worker& worker) noexcept {
-  worker.reading.store(true, std::memory_order_relaxed);
   worker.turn.store(worker.turn.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
@@ -415,17 +474,35 @@ void Device::run(Worker& worker) noexcept {
   ::unshare(CLONE_FS);  // the umask becomes this thread's own
   ::umask(0);
   worker.tid = static_cast<pid_t>(::syscall(SYS_gettid));
-  worker.reading = true;
+  // Everybody's I/O waits for these threads; as an ordinary user they stay as they are.
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(worker.tid.load()), kPriority);
+  bool reads = false;
   while (!stopping_.load(std::memory_order_relaxed)) {
+    if (!reads) {
+      promotions_.acquire();
+      reads = true;
+      continue;
+    }
+    worker.reading.store(true);
     int fd = -1;
     std::size_t piped = 0;
     const ssize_t size = next_request(worker, fd, piped);
     if (size < 0) {
+      worker.reading.store(false);
+      if (size == -EAGAIN) reads = false;
       if (size == -EINTR || size == -EAGAIN || size == -ENOENT) continue;
       break;  // ENODEV: the mount is gone
     }
     const auto& header = *reinterpret_cast<const fuse::InHeader*>(worker.buffer);
     begin(worker, header.opcode);
+    taken_.fetch_add(1);  // before watching_ is looked at: the watchdog does it the other way round
+    if (!watching_.load() && !watching_.exchange(true)) watching_.notify_one();
+    const int left = readers_.fetch_sub(1) - 1;
+    const bool backlog = worker.at_once >= kBacklog && left < static_cast<int>(most_readers_) - 1;
+    if ((left == 0 && blocks(header.opcode)) || backlog) {
+      worker.at_once = 0;
+      promote();
+    }
     if (header.opcode == fuse::WRITE && header.len >= kLargeWrite) {
       large_writes_.store(kLargeWriteMemory, std::memory_order_relaxed);
     } else if (large_writes_.load(std::memory_order_relaxed) > 0) {
@@ -438,7 +515,9 @@ void Device::run(Worker& worker) noexcept {
       handler_(request);
     }
     end(worker);
+    reads = resume_reading();
   }
+  promotions_.release();  // the next one sees the same end
   worker.reading = false;
   delist(worker);
   worker.ended.store(true, std::memory_order_release);
@@ -447,6 +526,10 @@ void Device::run(Worker& worker) noexcept {
 
 void Device::stop() noexcept {
   stopping_ = true;
+  watching_ = true;
+  watching_.notify_all();
+  if (watchdog_.joinable()) watchdog_.join();
+  promotions_.release();
   for (auto& worker : threads_) {
     while (worker->thread.joinable()) {
       const pid_t tid = worker->tid.load();
@@ -465,23 +548,23 @@ void Device::stop() noexcept {
   fd_.reset();
 }
 
-void Device::enlist(Worker& worker) noexcept {
+void Device::enlist(std::shared_ptr<Worker> worker) noexcept {
   const std::lock_guard guard(workers_mutex_);
-  workers_.push_back(&worker);
+  workers_.push_back(std::move(worker));
 }
 
-void Device::delist(Worker& worker) noexcept {
+void Device::delist(const Worker& worker) noexcept {
   const std::lock_guard guard(workers_mutex_);
-  std::erase(workers_, &worker);
+  std::erase_if(workers_, [&worker](const auto& known) { return known.get() == &worker; });
 }
 
 void Device::quiesce(const Worker* self) noexcept {
-  std::vector<std::pair<Worker*, std::uint64_t>> busy;
+  std::vector<std::pair<std::shared_ptr<Worker>, std::uint64_t>> busy;
   {
     const std::lock_guard guard(workers_mutex_);
-    for (Worker* worker : workers_) {
+    for (const auto& worker : workers_) {
       const std::uint64_t turn = worker->turn.load();
-      if (worker != self && turn % 2 == 1) busy.emplace_back(worker, turn);
+      if (worker.get() != self && turn % 2 == 1) busy.emplace_back(worker, turn);
     }
   }
   for (const auto& [worker, turn] : busy) {
@@ -492,14 +575,14 @@ void Device::quiesce(const Worker* self) noexcept {
 void Device::settle(Worker* self) noexcept {
   // A thread that waits here holds nothing and refunds nothing, so two of them never wait for each other.
   if (self != nullptr) self->gives_back.store(false);
-  std::vector<Worker*> others;
+  std::vector<std::shared_ptr<Worker>> others;
   {
     const std::lock_guard guard(workers_mutex_);
-    for (Worker* worker : workers_) {
-      if (worker != self) others.push_back(worker);
+    for (const auto& worker : workers_) {
+      if (worker.get() != self) others.push_back(worker);
     }
   }
-  for (Worker* const worker : others) {
+  for (const auto& worker : others) {
     const std::uint64_t turn = worker->turn.load(std::memory_order_acquire);
     if (turn % 2 == 0) {
       // Asleep: it had taken nothing. Running: it polls, or carries a request that it has not yet named.

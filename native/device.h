@@ -1,5 +1,10 @@
 // The transport: /dev/fuse, the mount, the handshake, and the threads that read requests and hand them on.
 //
+// Usually one thread reads: it takes a request, serves it itself, and reads again, polling for some microseconds before
+// it sleeps. Nobody else sleeps in read(2), so that the kernel has nobody to wake for nothing, and caches stay warm. A
+// follower is promoted to read beside or instead of it when a request is known to block, when requests are there at
+// once several times in a row, and by the watchdog when nobody has read for a while.
+//
 // Each thread owns a Worker: its buffer, its descriptors of the device, and a word that tells others what it is doing
 // (no lock). Two things need that word: to wait until every request that was under way has ended (quiesce), and to
 // wait for the requests that give bytes back and were read before a charge that is about to be refused (settle).
@@ -10,10 +15,12 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <span>
 #include <string>
 #include <thread>
@@ -32,6 +39,7 @@ struct Worker {
   std::atomic<bool> gives_back{false};  // the request may refund
   std::atomic<bool> reading{false};     // in read(2) of the device: asleep, or taking a request off it
   std::atomic<bool> ended{false};
+  unsigned at_once = 0;  // requests in a row that were there without waiting
   std::atomic<pid_t> tid{0};
   Fd blocking;
   Fd polling;  // the same device without blocking
@@ -149,8 +157,8 @@ class Device {
   void invalidate_attributes(std::uint64_t nodeid) noexcept;
 
   // Registers a thread that serves requests without reading them off the device (a Worker without buffers).
-  void enlist(Worker& worker) noexcept;
-  void delist(Worker& worker) noexcept;
+  void enlist(std::shared_ptr<Worker> worker) noexcept;
+  void delist(const Worker& worker) noexcept;
   // Returns when every request that was being served at the call has ended. `self` (may be null) is left out.
   void quiesce(const Worker* self) noexcept;
   // Returns when every request that may refund and was read off the device before the call has ended.
@@ -168,6 +176,10 @@ class Device {
   // Bytes of one request in the buffer, or -errno; `piped` more of it are in the worker's pipe.
   [[nodiscard]] ssize_t next_request(Worker& worker, int& fd, std::size_t& piped) noexcept;
   [[nodiscard]] ssize_t take(Worker& worker, int fd, std::size_t& piped) noexcept;
+  // Whether the thread has the reading position again after a request; otherwise it is a follower.
+  [[nodiscard]] bool resume_reading() noexcept;
+  void promote() noexcept;
+  void watch() noexcept;
   void begin(Worker& worker, std::uint32_t opcode) noexcept;
   void end(Worker& worker) noexcept;
 
@@ -178,12 +190,18 @@ class Device {
   std::function<void()> ended_;
   std::atomic<bool> stopping_{false};
   std::atomic<unsigned> running_{0};
-  std::atomic<bool> someone_polls_{false};
+  unsigned most_readers_ = 1;
+  std::chrono::microseconds poll_{0};
+  std::atomic<int> readers_{0};  // threads that read, and followers that were promoted to
+  std::counting_semaphore<> promotions_{0};
+  std::atomic<std::uint64_t> taken_{0};  // requests; tells the watchdog of progress
+  std::atomic<bool> watching_{false};
+  std::thread watchdog_;
   std::atomic<int> large_writes_{0};  // above 0: the last requests were large writes, so the next is expected to be one
   std::array<std::atomic<std::uint64_t>, fuse::kOpcodes> served_{};
-  std::vector<std::unique_ptr<Worker>> threads_;
+  std::vector<std::shared_ptr<Worker>> threads_;
   std::mutex workers_mutex_;  // guards workers_; a leaf
-  std::vector<Worker*> workers_;
+  std::vector<std::shared_ptr<Worker>> workers_;
 };
 
 // A request that may give bytes back to a lot.

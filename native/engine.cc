@@ -341,8 +341,9 @@ void Engine::freeze(const Walked& walked) noexcept {
 // Lifts every freeze and serves what was parked, on this thread.
 void Engine::thaw() noexcept {
   std::vector<std::unique_ptr<Freeze>> lifted;
-  Worker worker;
-  device.enlist(worker);
+  const auto own = std::make_shared<Worker>();
+  Worker& worker = *own;
+  device.enlist(own);
   worker.tid = static_cast<pid_t>(::syscall(SYS_gettid));
   {
     const std::lock_guard guard(freeze_mutex_);
@@ -662,9 +663,12 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     progress.files = progress.directories = progress.bytes = 0;
     Walked walked;
     if (still && walk("/", walked) == 0) freeze(walked);
+    // What was charged before and is not done yet is done before the walk; what changes after it shows in `changes`.
     const std::vector<LotUsage> before = meter.all_usage();
+    if (mounted_) device.quiesce(nullptr);
     CountOutcome outcome = count_tree(inodes.root_fd(), "/", paths, count_threads(), progress);
     held_unlinked(outcome);
+    if (mounted_) device.quiesce(nullptr);
     report = compare(outcome, before, meter.all_usage());
     const bool exact = std::all_of(report.lots.begin(), report.lots.end(), [](const auto& lot) { return lot.exact; });
     const bool differs = std::any_of(report.lots.begin(), report.lots.end(), [](const auto& lot) {

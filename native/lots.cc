@@ -157,6 +157,11 @@ void Meter::set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexce
   lot->since = since;
 }
 
+void Meter::touch(LotId id) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  if (Lot* const lot = state_->find(id)) ++lot->own.changes;
+}
+
 void Meter::forget_drift() noexcept {
   const std::lock_guard lock(state_->mutex);
   state_->drift = 0;

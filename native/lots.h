@@ -116,6 +116,8 @@ class Meter {
   // Overwrites what a lot holds (after a count), without admission. pending is left alone; a drain tells the lot, but
   // the correction is neither charged nor refunded bytes.
   void set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept;
+  // Something moved within the lot: a count that is under way may have missed it, or seen it twice.
+  void touch(LotId id) noexcept;
   // All usage has been set after a count: what was drift is in it.
   void forget_drift() noexcept;
 

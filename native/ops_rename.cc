@@ -148,6 +148,7 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
     if (last) engine.inodes.rehash(*move.replaced);
     if (!back.empty() && engine.charging()) (void)engine.meter.apply(back, true);
   } else if (!same) {
+    engine.meter.touch(to.lot);
     const auto has_name = [](const Inode& inode, const Inode& directory, const char* name) {
       return inode.name == nullptr || (inode.parent == &directory && std::strcmp(inode.name, name) == 0);
     };

@@ -1,6 +1,7 @@
 // The daemon's log: pino, made once.
 
-import { destination, type Logger, pino } from 'pino';
+import { openSync, writeSync } from 'node:fs';
+import { type Logger, pino } from 'pino';
 import type { LogLevel } from './config.js';
 
 export type Log = Logger;
@@ -11,9 +12,18 @@ export type Log = Logger;
  * system's error where the file cannot be opened.
  */
 export function openLog(file: string | null, level: LogLevel): Log {
-  const stream = destination(file === null ? { dest: 2, sync: true } : { dest: file, sync: true, append: true, mode: 0o600 });
-  stream.on('error', () => {});
+  const fd = file === null ? 2 : openSync(file, 'a', 0o600);
+  // Not pino's own destination: its flush after a fatal line tries for ever on a full disk.
+  const stream = { write: (line: string) => writeOrLose(fd, Buffer.from(line)) };
   return pino({ level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream);
+}
+
+function writeOrLose(fd: number, line: Buffer): void {
+  try {
+    for (let done = 0; done < line.length; ) done += writeSync(fd, line, done);
+  } catch {
+    // There is nobody left to tell.
+  }
 }
 
 /** A log that keeps nothing. */

@@ -28,7 +28,8 @@ export async function sendControl<T>(
     for (let written = onProgress === undefined; !written; ) {
       written = await Promise.race([write.then(() => true), sleep(POLL_MS, false)]);
       replies.push(...(await readReplies(handle)));
-      if (!written) for (const reply of replies.splice(0)) onProgress?.(reply);
+      // The last reply, which alone has `ok`, may have come just after the wait for it.
+      for (const reply of replies.splice(0, replies.findLastIndex(({ ok }) => ok === undefined) + 1)) onProgress?.(reply);
     }
     await write;
     replies.push(...(await readReplies(handle)));

@@ -51,7 +51,12 @@ export class GroupCommit {
     this.#waiting = [];
     if (jobs.length === 0) return;
     let outcome = this.#attempt(jobs);
-    if (outcome.failed !== null && isLackOfSpace(outcome.failed) && this.#ballast.giveUp()) outcome = this.#attempt(jobs);
+    // Room that nobody else can have taken is looked for first: in the WAL, then in the ballast.
+    for (const makeRoom of [() => true, () => this.#ballast.giveUp()]) {
+      if (outcome.failed === null || !isLackOfSpace(outcome.failed) || !makeRoom()) break;
+      this.#restartWal();
+      outcome = this.#attempt(jobs);
+    }
     const { failed } = outcome;
     if (failed !== null) {
       const error = ledgerError(failed);
@@ -62,6 +67,15 @@ export class GroupCommit {
       const error = outcome.refused.get(job);
       if (error === undefined) job.resolve();
       else job.reject(error);
+    }
+  }
+
+  /** Copies the WAL into the database, after which it is written from its beginning and needs no new space for long. */
+  #restartWal(): void {
+    try {
+      this.#db.pragma('wal_checkpoint(RESTART)');
+    } catch {
+      // The database itself has to grow and cannot: the WAL stays as it is.
     }
   }
 

@@ -34,5 +34,8 @@ export function table(lines: readonly Line[], targets: readonly Target[], rounds
 }
 
 export function goalTable(goals: readonly Goal[]): string {
-  return align(goals.map(({ text, measured, reached }) => [`${reached ? 'reached' : 'MISSED '}  ${text}`, measured]));
+  const width = Math.max(...goals.map(({ text }) => text.length));
+  return goals
+    .map(({ text, measured, reached }) => `${reached ? 'reached' : 'missed '}  ${text.padEnd(width)}  ${measured}\n`)
+    .join('');
 }

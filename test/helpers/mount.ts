@@ -1,10 +1,13 @@
 // Starts a real mount on a fresh temporary directory, and guarantees that nothing of it outlives the test.
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReadyMessage } from '../../src/cli/messages.js';
 import { must, type Outcome, type RunOptions, run, shell, vreserve } from './run.js';
+import { mountpointsBelow } from './session.js';
 
 /** Part of tap's test object; a hook is run when the test has ended, also after a failure. */
 export interface Teardown {
@@ -35,6 +38,8 @@ export interface Mounted {
   ready: ReadyMessage;
   /** `vreserve` with these words. */
   run(args: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** Who mounted, and where that is seen: for `startSteps` and `run`. */
+  identity: RunOptions;
   /** A shell script, in the mountpoint. */
   shell(script: string, options?: RunOptions): Promise<Outcome>;
   /** Mounts the same directories again, after `umount` or a kill. */
@@ -45,11 +50,13 @@ export interface Mounted {
   umount(): Promise<void>;
 }
 
-/** What is mounted below the directory, the last mounted first. */
-async function mountpointsBelow(top: string): Promise<string[]> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
-  const mountpoints = lines.map((line) => line.split(' ')[4] ?? '').filter((m) => m === top || m.startsWith(`${top}/`));
-  return mountpoints.reverse();
+/**
+ * Where the tests of the mount put the backing: on both, or where VRESERVE_TEST_BACKINGS says (a comma list). Whatever is
+ * named there beside tmpfs is the filesystem of os.tmpdir(): scripts/stress makes one and sets TMPDIR.
+ */
+export function testBackings(names = process.env.VRESERVE_TEST_BACKINGS): readonly ('disk' | 'tmpfs')[] {
+  if (names === undefined || names === '') return ['disk', 'tmpfs'];
+  return [...new Set(names.split(',').map((name) => (name === 'tmpfs' ? 'tmpfs' : 'disk')))];
 }
 
 async function killDaemon(pid: number): Promise<void> {
@@ -102,11 +109,32 @@ export async function temporaryDirectory(t: Teardown): Promise<string> {
   return top;
 }
 
+/**
+ * How to run as a user who may use fusermount3. It opens /dev/fuse with the user's rights; where only root may (as in
+ * some virtual machines), the user gets a mount namespace in which everybody may, as the distribution has it.
+ */
+async function asUser(t: Teardown, top: string, uid: number): Promise<RunOptions> {
+  if (((await stat('/dev/fuse')).mode & 0o006) === 0o006) return { uid, gid: uid };
+  const device = join(top, 'fuse');
+  const script = 'mknod -m 666 "$0" c 10 229; mount --bind "$0" /dev/fuse; echo ready; read -r';
+  const keeper = spawn('unshare', ['--mount', '/bin/bash', '-ec', script, device], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(async () => {
+    if (keeper.exitCode !== null) return;
+    const closed = once(keeper, 'close');
+    keeper.stdin.end();
+    await closed;
+  });
+  await once(keeper.stdout, 'data');
+  const user = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+  return { within: ['nsenter', `--mount=/proc/${keeper.pid}/ns/mnt`, ...user] };
+}
+
 /** Mounts. The daemon is ended and everything is removed when the test ends, however it ends. */
 export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mounted> {
   const top = await temporaryDirectory(t);
-  const identity = options.uid === undefined ? {} : { uid: options.uid, gid: options.uid };
   if (options.uid !== undefined) await must(run('chown', [`${options.uid}:${options.uid}`, top]));
+  // Others than who mounts may pass, for what they may do on the mount.
+  await chmod(top, 0o711);
   const pool = join(top, 'pool');
   await mkdir(pool);
   if (options.on === 'tmpfs') {
@@ -118,6 +146,7 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
   if (!options.inPlace) await mkdir(mnt);
   if (options.uid !== undefined) await must(run('chown', ['-R', `${options.uid}:${options.uid}`, pool, mnt]));
   await options.fill?.(data);
+  const identity = options.uid === undefined ? {} : await asUser(t, top, options.uid);
 
   const pids = new Set<number>();
   // Registered after the directory's own: tap runs the last one first.
@@ -137,8 +166,9 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
     data,
     mnt,
     ready: await start(options.args ?? []),
+    identity,
     run: (args, runOptions) => vreserve(args, { ...identity, ...runOptions }),
-    shell: (script, runOptions) => shell(script, { cwd: mnt, ...identity, ...runOptions }),
+    shell: (script, runOptions) => shell(`cd '${mnt}'; ${script}`, { ...identity, ...runOptions }),
     async remount(args = options.args ?? []) {
       mounted.ready = await start(args);
     },

@@ -20,6 +20,8 @@ export interface RunOptions {
   timeoutMs?: number;
   uid?: number;
   gid?: number;
+  /** Words in front of the command, such as ['nsenter', …]. */
+  within?: readonly string[];
 }
 
 /** The project's directory, as seen from build/test/helpers. */
@@ -35,10 +37,11 @@ function plainEnvironment(): NodeJS.ProcessEnv {
 
 /** Rejects only where the command cannot be started (ENOENT, EACCES). */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { input, timeoutMs = 60_000, ...rest } = options;
+  const { input, timeoutMs = 60_000, within = [], ...rest } = options;
+  const [program = command, ...words] = [...within, command, ...args];
   const spawnOptions = { env: plainEnvironment(), ...rest };
   return new Promise((done, failed) => {
-    const child = spawn(command, args, { ...spawnOptions, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+    const child = spawn(program, words, { ...spawnOptions, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
     child.stdout?.on('data', (part: Buffer) => stdout.push(part));

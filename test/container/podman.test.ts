@@ -1,0 +1,181 @@
+// Containers with a reservation each: one overruns, the other is unharmed, and neither can touch what is not its own.
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { lotAt, report } from '../helpers/lots.js';
+import { mount, type Teardown, temporaryDirectory } from '../helpers/mount.js';
+import { must, type Outcome, run, shell } from '../helpers/run.js';
+import { bytesIn } from '../helpers/tree.js';
+
+const MIB = 1024 * 1024;
+
+/** A podman of the test's own: its state, its locks and its cgroups are removed with it. */
+class Podman {
+  readonly #top: string;
+  readonly #cgroup = `vreserve-test-${process.pid}`;
+  readonly #root: string;
+
+  private constructor(top: string) {
+    this.#top = top;
+    this.#root = join(top, 'rootfs');
+  }
+
+  static async create(t: Teardown): Promise<Podman> {
+    const podman = new Podman(await temporaryDirectory(t));
+    t.teardown(() => podman.#removeCgroups());
+    await podman.#makeRoot();
+    const settings = '[engine]\nlock_type = "file"\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n';
+    await writeFile(join(podman.#top, 'containers.conf'), settings);
+    return podman;
+  }
+
+  /** Runs a script of BusyBox's shell with `directory` as /data; ended after a minute. */
+  run(directory: string, script: string, user = '0'): Promise<Outcome> {
+    const top = this.#top;
+    const own = ['--root', `${top}/root`, '--runroot', `${top}/runroot`, '--tmpdir', `${top}/tmp`, '--storage-driver', 'vfs'];
+    const runtime = ['--runtime', 'runc', '--runtime-flag', `root=${top}/runc`];
+    const limits = [
+      '--ulimit',
+      'nofile=20000:20000',
+      '--ulimit',
+      'nproc=1000:1000',
+      '--network=none',
+      `--cgroup-parent=/${this.#cgroup}`,
+    ];
+    const what = ['--user', user, '-v', `${directory}:/data`, '--rootfs', this.#root, '/bin/sh', '-c', script];
+    const env = { ...process.env, CONTAINERS_CONF: join(top, 'containers.conf') };
+    return run('podman', [...own, ...runtime, 'run', '--rm', ...limits, ...what], { env });
+  }
+
+  async #makeRoot(): Promise<void> {
+    for (const name of ['bin', 'proc', 'dev', 'sys', 'tmp', 'etc', 'run', 'data'])
+      await mkdir(join(this.#root, name), { recursive: true });
+    await cp('/bin/busybox', join(this.#root, 'bin/busybox'));
+    const { stdout } = await must(run('/bin/busybox', ['--list']));
+    const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
+    for (const name of applets) await symlink('busybox', join(this.#root, 'bin', name));
+  }
+
+  /** podman leaves its parent group; conmon, which may still be ending, is in it. */
+  async #removeCgroups(): Promise<void> {
+    const remove = `find /sys/fs/cgroup -depth -type d -path '*/${this.#cgroup}*' -exec rmdir {} + 2>/dev/null
+      [ -z "$(find /sys/fs/cgroup -type d -name '${this.#cgroup}')" ]`;
+    for (let tries = 0; tries < 100; tries++) {
+      if ((await run('/bin/bash', ['-c', remove])).code === 0) return;
+      await sleep(50);
+    }
+    throw new Error('podman left control groups behind');
+  }
+}
+
+/** Why containers cannot be run here; false where they can. */
+async function whyNot(): Promise<string | false> {
+  if (process.getuid?.() !== 0) return 'podman with runc needs root here';
+  const { stdout } = await shell('for c in podman runc /bin/busybox; do command -v $c >/dev/null || echo $c; done');
+  if (stdout !== '') return `not installed: ${stdout.trim().replaceAll('\n', ', ')}`;
+  const hooks: (() => Promise<void>)[] = [];
+  const probe = await Podman.create({ teardown: (next) => hooks.unshift(next) });
+  try {
+    const got = await probe.run('/tmp', 'true');
+    return got.code === 0 ? false : `podman does not run a container here: ${got.stderr.trim().split('\n').at(-1)}`;
+  } finally {
+    for (const next of hooks) await next();
+  }
+}
+
+/** Waits, in a container, for the host's word, so that both run at the same time. */
+const READY = 'touch /data/ready; n=0; while [ ! -e /data/go ]; do n=$((n + 1)); [ $n -lt 300 ] || exit 99; sleep 0.1; done;';
+
+async function releaseBoth(directories: string[]): Promise<void> {
+  for (const directory of directories) {
+    await must(shell(`for n in $(seq 300); do [ -e ${directory}/ready ] && exit 0; sleep 0.1; done; exit 1`));
+  }
+  for (const directory of directories) await writeFile(join(directory, 'go'), '');
+}
+
+const reason = await whyNot();
+
+t.test('two containers at the same time', { skip: reason }, async (t) => {
+  const podman = await Podman.create(t);
+  for (const mode of [[], ['--no-passthrough']]) {
+    const m = await mount(t, { args: ['--capacity', '64MiB', '--margin', '0', ...mode] });
+    const [greedy, modest] = [join(m.mnt, 'greedy'), join(m.mnt, 'modest')];
+    for (const directory of [greedy, modest]) await mkdir(directory);
+    await must(m.run(['reserve', greedy, '8MiB']));
+    await must(m.run(['reserve', modest, '16MiB']));
+
+    const overrun = podman.run(
+      greedy,
+      `${READY} df -Pk /data | tail -n 1; cat /dev/zero > /data/big; echo "exit $?"; stat -c %s /data/big; df -Pk /data | tail -n 1
+       cat /data/.vreserve/report; echo =====; cat /data/.vreserve/report.json`,
+    );
+    const within = podman.run(
+      modest,
+      `${READY} for n in $(seq 16); do dd if=/dev/zero of=/data/part$n bs=64k count=16 2>/dev/null || exit 1; done
+       df -Pk /data | tail -n 1; cat /data/part* | wc -c; ls /data/.vreserve/lots`,
+    );
+    await releaseBoth([greedy, modest]);
+    const [one, other] = await Promise.all([overrun, within]);
+
+    t.match(one, { code: 0, stderr: /No space left on device/ }, mode[0] ?? 'passthrough');
+    const lines = one.stdout.split('\n');
+    t.match(lines[0], / 8192 +0 +8192 +0% \/data$/, 'df inside shows the grant, all free');
+    t.equal(lines[1], 'exit 1');
+    t.equal(lines[2], String(8 * MIB), 'every byte of the grant, and not one more');
+    t.match(lines[3], / 8192 +8192 +0 +100% \/data$/, 'df inside shows it full');
+    t.match(one.stdout, /^\/ +8\.39 MB +8\.39 MB +100%/m, 'its own report');
+    t.notMatch(one.stdout, /modest/, 'and nothing of the other');
+    const { lots } = JSON.parse(one.stdout.split('=====\n')[1] ?? '{}');
+    t.match(lots, [{ path: '/', dedicatedBytes: 8 * MIB, usedBytes: 8 * MIB }]);
+
+    t.match(other, { code: 0, stderr: '' });
+    t.match(other.stdout, new RegExp(` 16384 +16384 +0 +100% /data\n${16 * MIB}\n`), 'the other has all of its own');
+    t.notMatch(other.stdout, /greedy/);
+    t.equal((await lotAt(m.mnt, '/modest')).usedBytes, 16 * MIB);
+    t.equal(await bytesIn(join(m.data, 'modest')), 16 * MIB, 'and it is in the backing');
+    t.match(await m.run(['check', m.mnt]), { code: 0 });
+  }
+});
+
+t.test('what root in a container may command', { skip: reason }, async (t) => {
+  const podman = await Podman.create(t);
+  const m = await mount(t, { args: ['--capacity', '64MiB', '--margin', '0'] });
+  for (const name of ['a', 'b', 'a/hosts']) await mkdir(join(m.mnt, name));
+  await must(m.run(['reserve', join(m.mnt, 'a'), '8MiB']));
+  await must(m.run(['reserve', join(m.mnt, 'b'), '8MiB']));
+  await must(m.run(['reserve', join(m.mnt, 'a/hosts'), '1MiB']));
+  const paths = async () => (await report(m.mnt)).lots.map(({ path, dedicatedBytes }) => `${path} ${dedicatedBytes}`);
+  const before = ['/ 0', `/a ${8 * MIB}`, `/a/hosts ${MIB}`, `/b ${8 * MIB}`];
+  t.same((await paths()).sort(), before);
+  /** Writes a command to control in a container, and says what the shell said. */
+  const command = async (directory: string, line: string, user?: string) => {
+    const got = await podman.run(directory, `echo '${line}' > /data/.vreserve/control && echo done`, user);
+    return /done/.test(got.stdout)
+      ? 'done'
+      : (/write error: (.*)|can't create .*: (.*)/.exec(got.stderr)?.slice(1).find(Boolean) ?? got.stderr);
+  };
+
+  const cases: [what: string, directory: string, line: string, answer: string, user?: string][] = [
+    ['the release of another lot, seen through the whole mount', '', 'release /b', 'Permission denied'],
+    ['another size for another lot', '', 'reserve /b 1', 'Permission denied'],
+    ['a check of the whole mount', '', 'check', 'Permission denied'],
+    ['the release of a lot below its own that host root made', 'a', 'release /hosts', 'Permission denied'],
+    ['the release of its own lot', 'a', 'release /', 'Invalid argument'],
+    ['more for its own lot', 'a', 'extend / 1MiB', 'Invalid argument'],
+    ['a way out of its own lot', 'a', 'release /../b', 'Invalid argument'],
+    ['a reservation by an ordinary user where it may not write', 'a', 'reserve /mine 1MiB', 'Permission denied', '1000:1000'],
+    ['more than the pool has', 'a', 'reserve /sub 57MiB', 'No space left on device'],
+  ];
+  for (const [what, directory, line, answer, user] of cases) {
+    t.equal(await command(join(m.mnt, directory), line, user), answer, what);
+  }
+  t.same((await paths()).sort(), before, 'and nothing was changed');
+
+  t.equal(await command(join(m.mnt, 'a'), 'reserve /sub 1MiB'), 'done', 'a reservation below its own lot');
+  t.match(await lotAt(m.mnt, '/a/sub'), { dedicatedBytes: MIB });
+  t.equal(await command(join(m.mnt, 'a'), 'release /sub'), 'done', 'and its release');
+  t.same((await paths()).sort(), before);
+  const foreign = await readFile(join(m.mnt, '.vreserve/ledger'), 'utf8');
+  t.match(foreign, /"event":"refusal".*"path":"\/b"/, 'what was refused is in the journal');
+});

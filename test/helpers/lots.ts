@@ -1,0 +1,16 @@
+// Reads the lots of a live mount as programs do, from report.json.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Report } from '../../src/cli/live.js';
+import type { LotJson } from '../../src/views/json.js';
+
+export async function report(mnt: string): Promise<Report> {
+  return JSON.parse(await readFile(join(mnt, '.vreserve/report.json'), 'utf8')) as Report;
+}
+
+/** The lot bound to the path, absolute in the mount. Throws where there is none. */
+export async function lotAt(mnt: string, path: string): Promise<LotJson> {
+  const lot = (await report(mnt)).lots.find((candidate) => candidate.path === path);
+  if (lot === undefined) throw new Error(`no lot at ${path}`);
+  return lot;
+}

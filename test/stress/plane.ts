@@ -1,0 +1,124 @@
+// The data plane under a sanitizer, without Node: a real mount that is hammered while reservations come and go.
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ROOT } from '../helpers/run.js';
+import type { Session } from '../helpers/session.js';
+
+export interface Hammering {
+  /** thread, address or undefined. */
+  sanitizer: string;
+  mode: 'passthrough' | 'cached';
+  seed: number;
+  seconds: number;
+  processes: number;
+}
+
+/** Of each answer; sanitizers are slow, and counting waits for what moves. */
+const ANSWER_MS = 120_000;
+/** Grants so tight that writes are refused all the time. */
+const [JOB_BYTES, OTHER_BYTES] = [20_000_000, 24_000_000];
+
+/** native/test/serve.cc: a line in, a line out. */
+class Plane {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #lines: AsyncIterator<string>;
+  readonly ended: Promise<number | string | null>;
+  complaints = '';
+
+  constructor(program: string, args: readonly string[]) {
+    // The shadow memory of ThreadSanitizer does not fit every randomized address space.
+    this.#child = spawn('setarch', ['-R', program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#child.stderr.on('data', (part: Buffer) => {
+      this.complaints += part.toString();
+    });
+    this.#child.stdin.on('error', () => {});
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.ended = new Promise((done, failed) => {
+      this.#child.on('error', failed);
+      this.#child.on('close', (code, signal) => done(code ?? signal));
+    });
+    this.ended.catch(() => {});
+  }
+
+  /** The next line; throws where none comes. */
+  async line(): Promise<string> {
+    const timer = setTimeout(() => this.kill(), ANSWER_MS);
+    const { value, done } = await this.#lines.next();
+    clearTimeout(timer);
+    if (done) throw new Error(`the server ended (${await this.ended})\n${this.complaints}`);
+    return value;
+  }
+
+  ask(words: string): Promise<string> {
+    this.#child.stdin.write(`${words}\n`);
+    return this.line();
+  }
+
+  async quit(): Promise<number | string | null> {
+    this.#child.stdin.end('quit\n');
+    const timer = setTimeout(() => this.kill(), ANSWER_MS);
+    const code = await this.ended;
+    clearTimeout(timer);
+    return code;
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+/** Every lot that differs must be one that was written to during the count. */
+function isPlausible(answer: string): boolean {
+  if (answer === 'equal') return true;
+  const lots = answer.replace(/DIFFERENT$/, '').split('; ');
+  return lots.every((lot) => lot.trim() === '' || lot.includes('(moving)'));
+}
+
+/** Returns one line on what was done; throws at a report of the sanitizer, a difference, or an unexpected error. */
+export async function hammerPlane(session: Session, hammer: string, what: Hammering): Promise<string> {
+  const { sanitizer, mode, seed, seconds, processes } = what;
+  const top = await session.directory();
+  const [data, mnt] = [join(top, 'data'), join(top, 'mnt')];
+  for (const directory of [data, mnt]) await mkdir(directory);
+  await session.command('mount', ['-t', 'tmpfs', '-o', 'size=1g', 'vreserve-stress', data]);
+  const program = join(ROOT, 'native/build/test', sanitizer, 'serve');
+  const plane = new Plane(program, [data, mnt, ...(mode === 'cached' ? ['cached'] : [])]);
+  session.defer(program, async () => plane.kill());
+
+  const serving = await plane.line();
+  if (serving !== `serving ${mode}`) throw new Error(`not ${mode}: ${serving}`);
+  for (const name of ['job1', 'other']) await mkdir(join(mnt, name));
+  const granted = await plane.ask(`admit 2 /job1 ${JOB_BYTES}`);
+  if (!granted.startsWith('granted')) throw new Error(`admit /job1: ${granted}`);
+
+  const words = [mnt, String(seed), String(seconds), String(processes)];
+  let hammering = true;
+  const hammered = session.command(hammer, words, { timeoutMs: seconds * 1000 + ANSWER_MS }).finally(() => {
+    hammering = false;
+  });
+  hammered.catch(() => {});
+  let admitted = 0;
+  let refused = 0;
+  for (let id = 3; hammering; id++) {
+    const answer = await plane.ask(`admit ${id} /other ${OTHER_BYTES}`);
+    if (answer.startsWith('granted')) {
+      admitted++;
+      await sleep(50);
+      const released = await plane.ask(`release ${id}`);
+      if (!/^released -?\d+$/.test(released)) throw new Error(`release: ${released}`);
+    } else refused++;
+    const count = await plane.ask('count');
+    if (!isPlausible(count)) throw new Error(`count under load: ${count}`);
+    await sleep(50);
+  }
+  const operations = (await hammered).split('\n').reduce((sum, line) => sum + Number(line), 0);
+  const final = await plane.ask('count');
+  if (final !== 'equal') throw new Error(`count at the end: ${final}; usage ${await plane.ask('usage')}`);
+  const code = await plane.quit();
+  if (code !== 0 || plane.complaints !== '') throw new Error(`the server ended with ${code}\n${plane.complaints}`);
+  return `${operations} operations, ${admitted} bindings admitted, ${refused} refused`;
+}
