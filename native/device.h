@@ -33,6 +33,10 @@ namespace vreserve {
 
 class Device;
 
+inline constexpr std::size_t kMaxWrite = 1U << 20;  // as much as max_pages_limit allows
+inline constexpr std::size_t kPage = 4096;
+inline constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;  // one request
+
 // What a thread that serves requests is doing; written by that thread alone.
 struct Worker {
   std::atomic<std::uint64_t> turn{0};   // odd while a request is being served

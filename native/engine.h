@@ -175,6 +175,7 @@ class Engine {
 
   [[nodiscard]] int make_view(std::string& why) noexcept;
   void drop_view() noexcept;
+  [[nodiscard]] static unsigned count_threads() noexcept;
   static void park(Freeze& freeze, Request& request) noexcept;
   [[nodiscard]] int walk(const std::string& path, Walked& walked) noexcept;
   void drop(Walked& walked) noexcept;

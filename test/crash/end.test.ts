@@ -13,7 +13,6 @@ import { MAIN, must, run, vreserve } from '../helpers/run.js';
 import { bytesIn, holdings } from '../helpers/tree.js';
 import { Load, plainEnvironment } from './load.js';
 
-plainEnvironment();
 const rootOnly = process.getuid?.() === 0 ? false : 'needs root';
 const ARGS = ['--capacity', '100MB', '--margin', '0'];
 
@@ -98,13 +97,17 @@ t.test('SIGTERM and the grace', async (t) => {
   t.match(await m.run(['check', m.mnt]), { code: 0 });
 });
 
-t.test('files without a name, still open when the mount is detached', async (t) => {
+t.test('files without a name, still open when the mount is detached', { skip: rootOnly }, async (t) => {
   const m = await mount(t, { args: ARGS });
-  const script = 'for n in $(seq 100); do exec {fd}>u$n; rm u$n; printf %1000d 0 >&$fd; done; umount --lazy .; cd /';
-  await must(m.shell(script));
-  await gone(m.ready.pid);
-  const check = await vreserve(['check', m.data]);
-  t.equal(check.code, 0, `none of them is charged any more: ${check.stdout}`);
+  const script = 'for n in $(seq 200); do exec {fd}>u$n; rm u$n; printf %1000d 0 >&$fd; done; umount --lazy .; cd /';
+  for (let round = 1; round <= 3; round++) {
+    if (round > 1) await m.remount();
+    // The end of the shell closes them all, and ends the mount.
+    await must(m.shell(script));
+    await gone(m.ready.pid);
+    const check = await vreserve(['check', m.data]);
+    t.equal(check.code, 0, `round ${round}: none of them is charged any more: ${check.stdout}`);
+  }
 });
 
 t.test('an end that cannot be recorded', { skip: rootOnly }, async (t) => {
@@ -173,7 +176,10 @@ t.test('killed while it starts', async (t) => {
         process.kill(ready.pid, 'SIGKILL');
         await gone(ready.pid);
       }
-      const mounting = spawn(process.execPath, [MAIN, 'mount', data, mnt, ...ARGS], { stdio: ['ignore', 'ignore', 'pipe'] });
+      const mounting = spawn(process.execPath, [MAIN, 'mount', data, mnt, ...ARGS], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+        env: plainEnvironment(),
+      });
       let said = '';
       mounting.stderr.on('data', (part) => {
         said += part;

@@ -8,9 +8,8 @@ import { report } from '../helpers/lots.js';
 import { type Mounted, mount } from '../helpers/mount.js';
 import { must } from '../helpers/run.js';
 import { holdings } from '../helpers/tree.js';
-import { Load, plainEnvironment } from './load.js';
+import { Load } from './load.js';
 
-plainEnvironment();
 const rounds = Number(process.env.VRESERVE_ROUNDS ?? 10);
 
 /** Lots that stay, where the writers are; `free` is in no reservation. */

@@ -65,7 +65,10 @@ export class Load {
   }
 
   #start(name: 'writer' | 'reserver', words: readonly string[]): ChildProcess {
-    const child = spawn(process.execPath, [program(name), ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [program(name), ...words], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: plainEnvironment(),
+    });
     let said = '';
     child.stderr?.on('data', (part) => {
       said += part;
@@ -78,7 +81,7 @@ export class Load {
   }
 }
 
-/** Clears what tap adds to the environment from all that this process starts: it would load tap into every `node`. */
-export function plainEnvironment(): void {
-  for (const name of Object.keys(process.env)) if (/^(NODE_OPTIONS$|TAP_|_TAP)/.test(name)) delete process.env[name];
+/** The environment without what tap adds for itself: it would load tap into every `node` that is started. */
+export function plainEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS$|TAP|_TAP)/.test(name)));
 }

@@ -1,6 +1,7 @@
 // Reads the lots of a live mount as programs do, from report.json.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Report } from '../../src/cli/live.js';
 import type { LotJson } from '../../src/views/json.js';
 
@@ -13,4 +14,16 @@ export async function lotAt(mnt: string, path: string): Promise<LotJson> {
   const lot = (await report(mnt)).lots.find((candidate) => candidate.path === path);
   if (lot === undefined) throw new Error(`no lot at ${path}`);
   return lot;
+}
+
+/**
+ * What the lot holds when it holds `bytes`, else after 10 s: the kernel tells of a last close after the close, so a file that
+ * was unlinked while open is charged for a moment longer.
+ */
+export async function usedAt(mnt: string, path: string, bytes: number): Promise<number> {
+  for (let tries = 0; ; tries++) {
+    const { usedBytes } = await lotAt(mnt, path);
+    if (usedBytes === bytes || tries === 200) return usedBytes;
+    await sleep(50);
+  }
 }
