@@ -120,8 +120,10 @@ int Device::shake_hands(int probe, std::string& why) noexcept {
     return -EPROTO;
   }
   const std::uint64_t offered = in->flags | (std::uint64_t{in->flags2} << 32);
+  // Every listing brings attributes along (not READDIRPLUS_AUTO): what lists a tree mostly wants them, and a round trip a
+  // file costs more than a stat a file.
   std::uint64_t wanted = fuse::ASYNC_READ | fuse::ATOMIC_O_TRUNC | fuse::BIG_WRITES | fuse::DONT_MASK |
-                         fuse::AUTO_INVAL_DATA | fuse::DO_READDIRPLUS | fuse::READDIRPLUS_AUTO | fuse::ASYNC_DIO |
+                         fuse::AUTO_INVAL_DATA | fuse::DO_READDIRPLUS | fuse::ASYNC_DIO |
                          fuse::PARALLEL_DIROPS | fuse::POSIX_ACL | fuse::MAX_PAGES | fuse::CACHE_SYMLINKS |
                          fuse::NO_OPENDIR_SUPPORT | fuse::HANDLE_KILLPRIV_V2 | fuse::SETXATTR_EXT | fuse::INIT_EXT |
                          fuse::DIRECT_IO_ALLOW_MMAP;

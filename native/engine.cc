@@ -163,6 +163,12 @@ int Engine::mount(Virtual::Sink sink, std::function<void()> ended, std::string& 
   device.serve([this](Request& request) { dispatch(request); },
                [this, ended = std::move(ended)] {
                  mounted_ = false;
+                 // With the last close of a detached mount the kernel drops the RELEASE requests that it has not sent.
+                 inodes.for_each_held([this](Inode& inode) {
+                   inode.lock.lock();
+                   if (inode.unlinked && inode.open) close_shared(*this, inode);
+                   inode.lock.unlock();
+                 });
                  ended();
                });
   return 0;

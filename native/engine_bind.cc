@@ -164,7 +164,7 @@ int Engine::resolve(const std::string& path, Resolved& resolved) noexcept {
   int links = 0;
   resolved.exists = true;
   resolved.is_directory = true;
-  resolved.directory = "/";
+  resolved.directory.assign(1, '/');
   Fd at(::openat(inodes.root_fd(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   while (!rest.empty()) {
     const std::string name = rest.back();

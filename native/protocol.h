@@ -32,7 +32,7 @@ inline constexpr uint32_t kOpcodes = 64;
 // INIT flags, those of flags2 included.
 inline constexpr uint64_t ASYNC_READ = 1ULL << 0, ATOMIC_O_TRUNC = 1ULL << 3, BIG_WRITES = 1ULL << 5,
                           DONT_MASK = 1ULL << 6, AUTO_INVAL_DATA = 1ULL << 12, DO_READDIRPLUS = 1ULL << 13,
-                          READDIRPLUS_AUTO = 1ULL << 14, ASYNC_DIO = 1ULL << 15, PARALLEL_DIROPS = 1ULL << 18,
+                          ASYNC_DIO = 1ULL << 15, PARALLEL_DIROPS = 1ULL << 18,
                           POSIX_ACL = 1ULL << 20, MAX_PAGES = 1ULL << 22, CACHE_SYMLINKS = 1ULL << 23,
                           NO_OPENDIR_SUPPORT = 1ULL << 24, HANDLE_KILLPRIV_V2 = 1ULL << 28,
                           SETXATTR_EXT = 1ULL << 29, INIT_EXT = 1ULL << 30, DIRECT_IO_ALLOW_MMAP = 1ULL << 36,

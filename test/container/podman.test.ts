@@ -1,5 +1,5 @@
 // Containers with a reservation each: one overruns, the other is unharmed, and neither can touch what is not its own.
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -15,14 +15,19 @@ class Podman {
   readonly #top: string;
   readonly #cgroup = `vreserve-test-${process.pid}`;
   readonly #root: string;
+  /** podman takes no path of more than 50 characters for what it keeps at run time. */
+  readonly #state: string;
 
-  private constructor(top: string) {
+  private constructor(top: string, state: string) {
     this.#top = top;
+    this.#state = state;
     this.#root = join(top, 'rootfs');
   }
 
   static async create(t: Teardown): Promise<Podman> {
-    const podman = new Podman(await temporaryDirectory(t));
+    const state = await mkdtemp('/run/vreserve-podman-');
+    t.teardown(() => rm(state, { recursive: true, force: true }));
+    const podman = new Podman(await temporaryDirectory(t), state);
     t.teardown(() => podman.#removeCgroups());
     await podman.#makeRoot();
     const settings = '[engine]\nlock_type = "file"\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n';
@@ -33,8 +38,9 @@ class Podman {
   /** Runs a script of BusyBox's shell with `directory` as /data; ended after a minute. */
   run(directory: string, script: string, user = '0'): Promise<Outcome> {
     const top = this.#top;
-    const own = ['--root', `${top}/root`, '--runroot', `${top}/runroot`, '--tmpdir', `${top}/tmp`, '--storage-driver', 'vfs'];
-    const runtime = ['--runtime', 'runc', '--runtime-flag', `root=${top}/runc`];
+    const state = this.#state;
+    const own = ['--root', `${top}/root`, '--runroot', `${state}/run`, '--tmpdir', `${state}/tmp`, '--storage-driver', 'vfs'];
+    const runtime = ['--runtime', 'runc', '--runtime-flag', `root=${state}/runc`];
     const limits = [
       '--ulimit',
       'nofile=20000:20000',
