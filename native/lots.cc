@@ -95,7 +95,7 @@ int Meter::set_policy(LotId id, const Policy& policy, bool force) noexcept {
   Lot* const lot = s.find(id);
   if (lot == nullptr) return ENOENT;
   const std::int64_t grant = grant_of(policy);
-  if (!force && grant < grant_of(lot->policy) && grant < lot->used) return EINVAL;
+  if (!force && grant < grant_of(lot->policy) && grant < s.taken(*lot)) return EINVAL;
   const Policy before = std::exchange(lot->policy, policy);
   s.plan(*lot, 0, 0);
   const Wide growth = s.need_growth();
@@ -127,12 +127,14 @@ int Meter::remove(LotId id, LotId heir_id) noexcept {
   }
   for (Lot* const parent : gone->parents) parent->children_need -= gone->need;
   for (Lot* const child : gone->children) {
+    s.shared -= child->is_shared();
     std::erase(child->parents, gone);
     for (Lot* const parent : gone->parents) {
       if (!parent->children.insert(child).second) continue;
       child->parents.push_back(parent);
       parent->children_need += child->need;
     }
+    s.shared += child->is_shared();
     if (child->parents.empty()) {
       s.roots_need += child->need;
       s.roots_used += child->used;
@@ -256,6 +258,7 @@ std::int64_t Meter::available(std::span<const LotId> parents) const noexcept {
     return s.need_growth();
   });
   s.abandon();
+  s.unlink(lot);
   return bytes;
 }
 

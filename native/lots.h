@@ -6,6 +6,9 @@
 //   set aside = sum over roots of need - used
 //   A change passes if and only if used <= grant (and objects <= max_objects) at the lot and at every ancestor whose
 //   used (objects) grows, all of those may grow, and the growth of the sum of need over roots fits the headroom.
+//   need <= grant at each of them whose need grows, too: else a parent could fill its grant with bytes that are
+//   promised to its children, which then could not write theirs. While any lot of the pool has several parents this is
+//   not asked: need counts a shared child once a path, and would refuse what there is room for.
 //   headroom = min(free - set aside, capacity - sum of need over roots) - margin
 //   free = f_bavail at the last sample - charges that had not landed when it began - holes; before any sample only the
 //   capacity side counts. A refund is not added to it: only the next sample says that the backing has its bytes back.
@@ -108,7 +111,8 @@ class Meter {
   // first.
   [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage,
                         LotId from, bool force) noexcept;
-  // 0; ENOSPC: growth not admitted; EINVAL: the grant would go down, and below what the lot uses; ENOENT.
+  // 0; ENOSPC: growth not admitted; EINVAL: the grant would go down, and below what the lot holds and its children need
+  // (below used, while need is not held to grants); ENOENT.
   [[nodiscard]] int set_policy(LotId id, const Policy& policy, bool force) noexcept;
   // Removes the lot; what it holds goes to `heir`, even past the heir's grant. Children become children of its parents
   // (roots when it had none). ENOENT, or EINVAL for the default lot.

@@ -64,6 +64,7 @@ struct Lot {
   Step step;
 
   [[nodiscard]] Wide dedicated() const noexcept { return policy.sets_aside ? policy.dedicated_bytes : 0; }
+  [[nodiscard]] bool is_shared() const noexcept { return parents.size() > 1; }
   // What the lot needs for what it and its children hold or are promised, were nothing dedicated to it.
   [[nodiscard]] Wide base() const noexcept { return Wide{own.bytes} + children_need; }
 };
@@ -82,6 +83,7 @@ struct Meter::State {
   std::unordered_map<LotId, Lot> lots;
   std::vector<LotId> changed;  // since the last drain; may name lots that are gone
   std::vector<Lot*> planned;
+  std::size_t shared = 0;  // lots with several parents
 
   std::int64_t capacity = 0;
   std::int64_t margin = 0;
@@ -117,7 +119,15 @@ struct Meter::State {
     const Wide left = capacity - roots_need;
     return (sampled ? std::min(left, sample_free() - set_aside()) : left) - margin;
   }
-  [[nodiscard]] bool fits(Wide growth) const noexcept { return growth <= 0 || growth <= headroom(); }
+  // What of its grant the lot cannot give to more bytes of its own. Never less than used.
+  [[nodiscard]] Wide taken(const Lot& lot) const noexcept { return shared == 0 ? lot.base() : lot.used; }
+  // Whether the pool has the growth over roots, and each planned lot's grant what its need grows to.
+  [[nodiscard]] bool fits(Wide growth) const noexcept {
+    if (growth > 0 && growth > headroom()) return false;
+    return shared > 0 || std::none_of(planned.begin(), planned.end(), [](const Lot* lot) {
+             return lot->step.need > 0 && lot->need + lot->step.need > meter::grant_of(lot->policy);
+           });
+  }
 
   void list(Lot& lot) noexcept {
     if (lot.listed) return;
@@ -238,7 +248,7 @@ struct Meter::State {
     return pass;
   }
 
-  // The greatest amount up to `most` whose growth of need fits; `need` gives the growth and falls nowhere.
+  // The greatest amount up to `most` whose growth of need fits; `need` plans it, gives the growth and falls nowhere.
   template <typename Need>
   std::int64_t greatest_fitting(std::int64_t most, Need need) noexcept {
     if (most <= 0) return 0;
@@ -252,11 +262,11 @@ struct Meter::State {
   }
   // How much of `want` more bytes the lot may have.
   std::int64_t fitting_bytes(Lot& lot, std::int64_t want) noexcept {
-    const auto within = [](const Lot& l, std::int64_t most) noexcept {
-      return l.policy.may_grow ? meter::narrow(std::min<Wide>(most, meter::grant_of(l.policy) - l.used)) : 0;
+    const auto within = [](const Lot& l, Wide taken, std::int64_t most) noexcept {
+      return l.policy.may_grow ? meter::narrow(std::min<Wide>(most, meter::grant_of(l.policy) - taken)) : 0;
     };
-    want = within(lot, want);
-    for (const Lot* const ancestor : lot.ancestors) want = within(*ancestor, want);
+    want = within(lot, taken(lot), want);
+    for (const Lot* const ancestor : lot.ancestors) want = within(*ancestor, ancestor->used, want);
     if (want <= 0) return 0;
     if (lot.parents.empty()) {
       const Wide unfilled = lot.need - lot.base();
@@ -285,7 +295,8 @@ struct Meter::State {
     commit();
   }
 
-  // Sets parents, level and ancestors; the parents do not know of the lot yet. False when a parent is missing.
+  // Sets parents, level and ancestors; the parents do not know of the lot yet. False when a parent is missing. unlink()
+  // takes it back.
   bool place(Lot& lot, std::span<const LotId> parents) noexcept {
     std::unordered_set<Lot*> above;
     for (const LotId id : parents) {
@@ -299,10 +310,12 @@ struct Meter::State {
     }
     lot.ancestors.assign(above.begin(), above.end());
     std::sort(lot.ancestors.begin(), lot.ancestors.end(), meter::deeper);
+    shared += lot.is_shared();
     return true;
   }
   void unlink(Lot& lot) noexcept {
     for (Lot* const parent : lot.parents) parent->children.erase(&lot);
+    shared -= lot.is_shared();
   }
   static void forget_ancestor(Lot& lot, Lot& gone) noexcept {
     if (std::erase(lot.ancestors, &gone) == 0) return;

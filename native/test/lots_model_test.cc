@@ -93,10 +93,22 @@ struct Model {
     return std::min<Wide>(kUnlimited, Wide{policy.dedicated_bytes} + policy.opportunistic_bytes);
   }
 
-  // Whether `after` may follow this state. newcomer: the lot that `after` has and this has not.
-  bool admits(const Model& after, LotId newcomer = kNoLot) const {
+  // Whether the needs of `after` fit the pool, and, while no lot has several parents, the grants.
+  bool fits(const Model& after) const {
     const Wide growth = after.roots_need() - roots_need();
     if (growth > 0 && growth > headroom()) return false;
+    for (const auto& [id, lot] : after.lots) {
+      if (lot.parents.size() > 1) return true;
+    }
+    for (const auto& [id, lot] : after.lots) {
+      const Wide now = after.need(id);
+      if (now > (lots.contains(id) ? need(id) : 0) && now > grant(lot.policy)) return false;
+    }
+    return true;
+  }
+  // Whether `after` may follow this state. newcomer: the lot that `after` has and this has not.
+  bool admits(const Model& after, LotId newcomer = kNoLot) const {
+    if (!fits(after)) return false;
     Wide created = 0;
     bool paid = true;
     for (const auto& [id, lot] : after.lots) {
@@ -117,7 +129,8 @@ struct Model {
 // The same operations on both, and every answer compared.
 class Pair {
  public:
-  explicit Pair(std::uint64_t seed) : random_(seed) {
+  // Half of the seeds give each lot one parent at most.
+  explicit Pair(std::uint64_t seed) : random_(seed), most_parents_(seed % 2 == 0 ? 1 : 3) {
     model_.capacity = 5'000 + pick(10'000);
     model_.margin = pick(300);
     model_.block = 1 + pick(30);
@@ -171,7 +184,7 @@ class Pair {
   }
   std::vector<LotId> some_parents() {
     std::vector<LotId> parents;
-    for (std::int64_t n = pick(4); n > 0; --n) parents.push_back(some_lot());
+    for (std::int64_t n = pick(most_parents_ + 1); n > 0; --n) parents.push_back(some_lot());
     return parents;
   }
   Policy some_policy() {
@@ -221,12 +234,13 @@ class Pair {
     const bool force = pick(3) == 0;
     Model after = model_;
     after.lots[id].policy = policy;
-    const Wide growth = after.roots_need() - model_.roots_need();
     const Wide grant = Model::grant(policy);
+    const bool trees = std::none_of(model_.lots.begin(), model_.lots.end(),
+                                    [](const auto& each) { return each.second.parents.size() > 1; });
     int expected = 0;
-    if (grant < Model::grant(model_.lots[id].policy) && grant < model_.used(id)) {
+    if (grant < Model::grant(model_.lots[id].policy) && grant < (trees ? model_.base(id) : model_.used(id))) {
       expected = EINVAL;
-    } else if (growth > 0 && growth > model_.headroom()) {
+    } else if (!model_.fits(after)) {
       expected = ENOSPC;
     }
     if (force) expected = 0;
@@ -341,18 +355,18 @@ class Pair {
         if (below.contains(parent)) most = std::min(most, Model::grant(lot.policy) - model_.used(id));
       }
     }
-    const auto growth = [&](Wide dedicated) {
+    const auto fits = [&](Wide dedicated) {
       Model after = model_;
       after.lots[next_id_] = {{.dedicated_bytes = static_cast<std::int64_t>(dedicated)},
                               {parents.begin(), parents.end()}};
-      return after.roots_need() - model_.roots_need();
+      return model_.fits(after);
     };
-    const auto fits = [&](Wide dedicated) { return growth(dedicated) <= std::max<Wide>(0, model_.headroom()); };
     CHECK(bytes == 0 || (bytes <= most && fits(bytes)));
     CHECK(bytes >= most || !fits(Wide{bytes} + 1));
   }
 
   std::mt19937_64 random_;
+  std::int64_t most_parents_;
   Model model_;
   Meter meter_;
   LotId next_id_ = 2;

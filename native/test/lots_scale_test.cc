@@ -63,12 +63,13 @@ TEST("a lattice 20 deep with three parents each is as quick and exact as a chain
 TEST("100,000 lots, chained by twenties") {
   Pool pool(kUnlimited);
   for (LotId id = 2; id < 100'002; ++id) {
-    pool.start(id, reservation(100), id % 20 == 2 ? std::vector<LotId>{} : std::vector<LotId>{id - 1});
+    const LotId depth = (id - 2) % 20;  // each keeps 5 bytes for itself
+    pool.start(id, reservation(200 - 5 * depth), depth == 0 ? std::vector<LotId>{} : std::vector<LotId>{id - 1});
   }
-  CHECK_EQ(pool.pool().set_aside, 500'000);
+  CHECK_EQ(pool.pool().set_aside, 1'000'000);
   for (LotId id = 2; id < 100'002; ++id) CHECK_EQ(pool.charge(id, 5), 5);
   CHECK_EQ(pool.used(2), 100);
-  CHECK_EQ(pool.pool().set_aside, 475'000);  // a leaf's unfilled 95 are needed by all above it
+  CHECK_EQ(pool.pool().set_aside, 500'000);  // a leaf's unfilled 100 are needed by all above it
   CHECK_EQ(pool.drain().size(), 100'000U);
   for (LotId id = 2; id < 100'002; ++id) CHECK_EQ(pool.remove(id, kDefaultLot), 0);
   CHECK_EQ(pool.own(kDefaultLot).bytes, 500'000);

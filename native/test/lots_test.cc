@@ -216,13 +216,62 @@ TEST("children draw on what is dedicated to their parents") {
   CHECK_EQ(pool.admit(3, reservation(600), {2}), 0);
   CHECK_EQ(pool.admit(4, reservation(300), {2}), 0);
   CHECK_EQ(pool.pool().set_aside, 900);
-  CHECK_EQ(pool.charge(2, 1), 1);  // all is promised to its children, so this comes from headroom
-  CHECK_EQ(pool.pool().set_aside, 900);
-  CHECK_EQ(pool.pool().headroom, 99);
-  CHECK_EQ(pool.admit(5, reservation(100), {2}), ENOSPC);
-  CHECK_EQ(pool.charge(3, 600), 600);
-  CHECK_EQ(pool.charge(4, 300), 299);  // 2's grant ends here
+  CHECK_EQ(pool.charge(2, 1), 0);  // all is promised to its children
+  CHECK_EQ(pool.admit(5, reservation(1), {2}), ENOSPC);
+  CHECK_EQ(pool.pool().headroom, 100);
+  CHECK_EQ(pool.charge(3, 700), 600);
+  CHECK_EQ(pool.charge(4, 400), 300);
   CHECK_EQ(pool.used(2), 900);
+}
+
+TEST("a parent cannot take what is promised to its child, nor promise it twice") {
+  Pool pool;
+  CHECK_EQ(pool.admit(2, reservation(1000), {}), 0);
+  CHECK_EQ(pool.admit(3, reservation(600), {2}), 0);
+  CHECK_EQ(pool.room(2), 400);
+  CHECK_EQ(pool.available_below({2}), 400);
+  CHECK_EQ(pool.change({{.lot = 2, .bytes = 401}}), ENOSPC);
+  CHECK_EQ(pool.charge(2, 300), 300);
+  CHECK_EQ(pool.available_below({2}), 100);
+  CHECK_EQ(pool.admit(4, reservation(101), {2}), ENOSPC);
+  CHECK_EQ(pool.admit(4, reservation(50), {2}), 0);
+  CHECK_EQ(pool.set_policy(4, reservation(101), false), ENOSPC);
+  CHECK_EQ(pool.set_policy(2, reservation(949), false), EINVAL);
+  CHECK_EQ(pool.set_policy(4, reservation(100), false), 0);
+  CHECK_EQ(pool.available_below({2}), 0);
+  CHECK_EQ(pool.charge(2, 1), 0);
+  CHECK_EQ(pool.charge(3, 700), 600);
+  CHECK_EQ(pool.charge(4, 700), 100);
+  CHECK_EQ(pool.used(2), 1000);
+  CHECK_EQ(pool.change({{.lot = 3, .bytes = -10}, {.lot = 2, .bytes = 10}}), ENOSPC);  // 3 keeps the promise of them
+}
+
+TEST("a grandchild's promise binds every grant above it, also those without dedicated bytes") {
+  Pool pool;
+  CHECK_EQ(pool.admit(2, limited(1000), {}), 0);
+  CHECK_EQ(pool.admit(3, limited(800), {2}), 0);
+  CHECK_EQ(pool.admit(4, reservation(801), {3}), ENOSPC);
+  CHECK_EQ(pool.admit(4, reservation(600), {3}), 0);
+  CHECK_EQ(pool.charge(3, 1000), 200);
+  CHECK_EQ(pool.charge(2, 1000), 200);
+  CHECK_EQ(pool.charge(4, 1000), 600);
+}
+
+TEST("while a lot has several parents only what is used is held to the grant") {
+  Pool pool;
+  CHECK_EQ(pool.admit(2, limited(1000), {}), 0);
+  CHECK_EQ(pool.admit(3, {}, {2}), 0);
+  CHECK_EQ(pool.admit(4, {}, {2}), 0);
+  CHECK_EQ(pool.available_below({3, 4}), 1000);
+  CHECK_EQ(pool.admit(5, reservation(1000), {3, 4}), 0);  // 2 needs it twice, and has room for it once
+  CHECK_EQ(pool.room(2), 1000);
+  CHECK_EQ(pool.set_policy(2, limited(900), false), 0);
+  CHECK_EQ(pool.charge(5, 2000), 900);
+  CHECK_EQ(pool.remove(4, 3), 0);  // 5 goes to 3 and 2
+  CHECK_EQ(pool.remove(3, 2), 0);
+  CHECK_EQ(pool.set_policy(2, limited(1000), false), 0);
+  CHECK_EQ(pool.room(2), 0);
+  CHECK_EQ(pool.charge(5, 2000), 100);
 }
 
 TEST("a move below one parent asks nothing of the parent") {
@@ -288,7 +337,7 @@ TEST("what is set aside for a child does not pay for its parent's objects") {
 
 TEST("add moves what the path held, or leaves no trace") {
   Pool pool(1000);
-  pool.start(2, limited(500), {});
+  pool.start(2, limited(1000), {});
   CHECK_EQ(pool.change({{.lot = 2, .bytes = 400, .objects = 4, .pending_bytes = 30, .pending_objects = 1}}), 0);
   const LotUsage moved{.bytes = 300, .objects = 3, .pending_bytes = 30, .pending_objects = 1};
   CHECK_EQ(pool.admit(3, reservation(299), {2}, 2, moved), ENOSPC);

@@ -243,7 +243,7 @@ export interface Engine {
 
   /** Adds the lot and binds it to the path (resolved, absolute in the mount), counting what is there; all or nothing. */
   admit(spec: LotSpec, path: string): Promise<Admission>;
-  /** Sets a lot's policy anew; growth is admitted, shrinking below what it uses is refused with EINVAL. */
+  /** Sets a lot's policy anew; growth is admitted, shrinking below what it holds and its children need: EINVAL. */
   setLot(spec: LotSpec): Admission;
   /** Unbinds all paths of the lot and removes it; its data is charged to the lots that then own it. */
   release(id: LotId): Promise<void>;

@@ -231,6 +231,32 @@ const ADMISSION: Case[] = [
       ]);
     },
   ],
+  [
+    'what is promised to a child is neither taken by its parent nor promised twice',
+    async (t: Test, p: Place) => {
+      await p.table(t, [
+        ['mkdir d', 0],
+        ['mkdir d/in', 0],
+        ['reserve d 1000', ''],
+        ['reserve d/in 600', ''],
+        ['open f d/f CREAT|RDWR', 0],
+        ['open g d/in/f CREAT|RDWR', 0],
+        ['fill f 300 0', 300],
+        ['reserve d/other 101', 'ENOSPC'],
+        ['reserve d/in 701', 'ENOSPC'],
+        ['fill f 700 300', 100],
+        ['fill f 1 400', 'ENOSPC'],
+        ['used d', 400],
+        ['reserve d 999', 'ENOSPC'],
+        ['fill g 700 0', 600],
+        ['fill g 1 600', 'ENOSPC'],
+        ['used d', 1000],
+        ['close f', 0],
+        ['close g', 0],
+      ]);
+      t.equal((await p.lot('d')).dedicatedBytes, 1000);
+    },
+  ],
 ];
 
 t.test('owning', { timeout: 200_000 }, (t) => onEachMount(t, COLUMNS, [...OWNING, ...ADMISSION]));

@@ -81,7 +81,8 @@ const TREE: Case[] = [
       t.match(await scoped(p, 'd', 'reserve / 20000'), { errno: 'EINVAL' }, 'never on the lot itself');
       t.match(await scoped(p, 'd', 'release /'), { errno: 'EINVAL' });
       t.match(await scoped(p, 'd', 'reserve /../e 5'), { errno: 'EINVAL' });
-      t.match(await scoped(p, 'd', 'reserve /sub 10001'), { errno: '' });
+      t.match(await scoped(p, 'd', 'reserve /sub 9300'), { errno: '' });
+      t.match(await scoped(p, 'd', 'reserve /sub 9301'), { errno: 'ENOSPC' }, 'nor past what is left of the lot');
       await p.table(t, [['symlink ../e d/out', 0]]);
       t.not((await scoped(p, 'd', 'reserve /out/x 5')).errno, '', 'nor out by a symlink');
       t.match(await scoped(p, 'd', 'release /sub'), { errno: '' });
