@@ -117,10 +117,10 @@ struct DeviceOptions {
   bool read_only = false;
   bool allow_other = true;
   bool passthrough = true;
+  std::string no_passthrough = "switched off";  // why not, when it is false
   bool suid = false;
   bool dev = false;
   bool exec = true;
-  unsigned stack_depth = 1;  // 2 where the backing is itself stacked (overlayfs)
   unsigned threads = 0;
 };
 

@@ -149,13 +149,13 @@ int Device::shake_hands(int probe, std::string& why) noexcept {
   out.max_pages = kMaxWrite / kPage;
   out.time_gran = 1;
   // With 1 an overlay can still be stacked on the mount.
-  out.max_stack_depth = (info_.flags & fuse::PASSTHROUGH) != 0 ? options_.stack_depth : 0;
+  out.max_stack_depth = (info_.flags & fuse::PASSTHROUGH) != 0 ? 1 : 0;
   struct stat st {};
   const iovec part{&out, sizeof out};
   answer(fd_.get(), header->unique, 0, std::span(&part, 1));
 
   if (!options_.passthrough) {
-    info_.passthrough_reason = "switched off";
+    info_.passthrough_reason = options_.no_passthrough;
   } else if ((info_.flags & fuse::PASSTHROUGH) == 0) {
     info_.passthrough_reason = "not offered by this kernel (Linux 6.9 or later has it)";
   } else if (probe < 0 || ::fstat(probe, &st) != 0) {

@@ -55,7 +55,12 @@ int Engine::open_backing(const EngineOptions& options, BackingInfo& info, std::s
   struct statfs fs {};
   ::fstatfs(root.get(), &fs);
   stacked_backing_ = fs.f_type == kOverlayMagic;
-  if (stacked_backing_) options_.device.stack_depth = 2;
+  if (stacked_backing_ && options_.device.passthrough) {
+    // All opens of a file must share one backing file. It would have to be open for writing, and that copies the file
+    // up, so that reading would write.
+    options_.device.passthrough = false;
+    options_.device.no_passthrough = "the backing is an overlay";
+  }
   info.view_path = view_path_;
   info.total_bytes = static_cast<std::int64_t>(fs.f_blocks) * fs.f_frsize;
   info.free_bytes = static_cast<std::int64_t>(fs.f_bavail) * fs.f_frsize;

@@ -296,8 +296,10 @@ void op_release(Engine& engine, Request& request, Inode& inode) noexcept {
     if (writes(in->flags) && inode.open->writers > 0) end_writing(engine, inode);
     if (--inode.open->opens == 0) close_shared(engine, inode);
   }
-  inode.lock.unlock();
+  // Under the lock: until the reply is taken the kernel holds the inode to the old backing id, and an open that another
+  // thread answered with a new one would fail with EIO.
   request.done();
+  inode.lock.unlock();
 }
 
 }  // namespace vreserve
