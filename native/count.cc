@@ -41,17 +41,6 @@ std::string join(const std::string& directory, std::string_view name) {
   return path.append("/").append(name);
 }
 
-// The path with one slash before each component, "/" alone for the root.
-std::string normalized(const std::string& path) {
-  std::string result;
-  for (std::size_t at = 0; at < path.size();) {
-    const auto end = std::min(path.find('/', at), path.size());
-    if (end > at) result.append("/").append(path, at, end - at);
-    at = end + 1;
-  }
-  return result.empty() ? "/" : result;
-}
-
 int open_below(int directory, const std::string& path, std::uint64_t flags) noexcept {
   open_how how{};
   how.flags = flags | O_CLOEXEC;
@@ -92,29 +81,39 @@ struct Item {
   [[nodiscard]] std::string path() const { return name.empty() ? *parent : join(*parent, name); }
 };
 
+// The lots that own a path under the bindings of now, and under those to come (the same where nothing is to change).
+struct Owners {
+  LotId now = kNoLot;
+  LotId then = kNoLot;
+
+  bool operator==(const Owners&) const noexcept = default;
+};
+
 // An inode with several names, as far as they have been seen.
 struct Linked {
   std::string path;  // bytewise first
-  LotId lot = kNoLot;
+  Owners lots;       // of that path
   std::int64_t bytes = 0;
   std::int64_t holes = 0;
   nlink_t seen = 0;
   nlink_t names = 0;
-  bool straddles = false;
+  bool straddles = false;       // now
+  bool straddles_then = false;
+  bool changes = false;  // one of the names changes its lot
 };
 
 class Walk {
  public:
-  Walk(int root_fd, const Paths& paths, CountProgress& progress) noexcept
-      : root_fd_(root_fd), paths_(paths), progress_(progress) {}
+  Walk(int root_fd, const Paths& paths, const CountChange* change, CountProgress& progress) noexcept
+      : root_fd_(root_fd), paths_(paths), change_(change), progress_(progress) {}
 
-  CountOutcome run(const std::string& path, unsigned threads) {
+  CountOutcome run(const std::vector<std::string>& tops, unsigned threads) {
     struct stat st {};
     if (::fstat(root_fd_, &st) != 0) {
       fail(errno, "/");
     } else {
       device_ = st.st_dev;
-      start(path);
+      for (const std::string& top : tops) start(top);
     }
     std::vector<std::thread> helpers;
     try {
@@ -124,11 +123,19 @@ class Walk {
     work();
     for (auto& helper : helpers) helper.join();
     settle_links();
+    settle_lots();
     return std::move(outcome_);
   }
 
  private:
-  using Lots = std::unordered_map<LotId, LotCount>;
+  // By the owners of now (lower half) and then.
+  using Lots = std::unordered_map<std::uint64_t, LotCount>;
+  static std::uint64_t key_of(Owners lots) noexcept { return (std::uint64_t{lots.then} << 32) | lots.now; }
+
+  [[nodiscard]] Owners owners_of(const std::string& path) const noexcept {
+    const LotId now = paths_.at(path, false).lot;
+    return {now, change_ == nullptr ? now : change_->after.at(path, false).lot};
+  }
 
   // What one worker has seen since it last reported.
   struct Tally {
@@ -157,7 +164,7 @@ class Walk {
     }
     if (S_ISDIR(st.st_mode)) return push({std::make_shared<const std::string>(path), {}});
     Worker worker;
-    add_file(worker, above, path.c_str() + slash + 1, st, paths_.at(path).lot);
+    add_file(worker, above, path.c_str() + slash + 1, st, owners_of(path));
     merge(worker);
   }
 
@@ -227,8 +234,9 @@ class Walk {
     const auto shared = std::make_shared<const std::string>(path);
     // Nodes may fall away while a long directory is read, so none is kept: where bound paths lie below, each name asks
     // from the root.
-    const PathStep here = paths_.at(path);
-    const bool bound_below = here.node != nullptr;
+    const PathStep now = paths_.at(path, true);
+    const PathStep then = change_ == nullptr ? now : change_->after.at(path, true);
+    const bool bound_below = now.node != nullptr || then.node != nullptr;
     for (std::int64_t entries = 0;;) {
       const ssize_t length = ::getdents64(directory.get(), worker.entries.get(), kEntryBytes);
       if (length < 0 && !is_absent(errno)) fail(errno, path);
@@ -250,34 +258,40 @@ class Walk {
         if (S_ISDIR(st.st_mode)) {
           push({shared, std::string(name)});
         } else {
-          add_file(worker, path, name, st, bound_below ? paths_.at(join(path, name)).lot : here.lot);
+          add_file(worker, path, name, st, bound_below ? owners_of(join(path, name)) : Owners{now.lot, then.lot});
         }
       }
     }
   }
 
-  void add_file(Worker& worker, const std::string& directory, std::string_view name, const struct stat& st, LotId lot) {
+  void add_file(Worker& worker, const std::string& directory, std::string_view name, const struct stat& st, Owners lots) {
     if (st.st_dev != device_) return;
     const std::int64_t bytes = S_ISREG(st.st_mode) ? st.st_size : 0;
-    if (st.st_nlink > 1 && !add_link(join(directory, name), st, lot, bytes)) return;
+    if (st.st_nlink > 1 && !add_link(join(directory, name), st, lots, bytes)) return;
     ++worker.tally.files;
     add_to(worker.tally.bytes, bytes);
     if (st.st_nlink > 1) return;
-    auto& count = worker.lots[lot];
+    if (change_ != nullptr && change_->watched.contains(st.st_ino)) {
+      const std::lock_guard lock(links_mutex_);
+      outcome_.watched[st.st_ino] = {lots.now, lots.then, bytes};
+    }
+    auto& count = worker.lots[key_of(lots)];
     add_to(count.bytes, bytes);
     ++count.objects;
     add_to(worker.holes, hole_bytes(st));
   }
 
   // True for the first name of the inode that is seen.
-  bool add_link(std::string path, const struct stat& st, LotId lot, std::int64_t bytes) {
+  bool add_link(std::string path, const struct stat& st, Owners lots, std::int64_t bytes) {
     const std::lock_guard lock(links_mutex_);
     auto& linked = links_[st.st_ino];
     const bool first = linked.seen++ == 0;
-    if (!first && linked.lot != lot) linked.straddles = true;
+    if (!first && linked.lots.now != lots.now) linked.straddles = true;
+    if (!first && linked.lots.then != lots.then) linked.straddles_then = true;
+    if (lots.now != lots.then) linked.changes = true;
     if (first || path < linked.path) {
       linked.path = std::move(path);
-      linked.lot = lot;
+      linked.lots = lots;
     }
     linked.names = std::max(linked.names, st.st_nlink);
     linked.bytes = bytes;
@@ -287,9 +301,9 @@ class Walk {
 
   void merge(const Worker& worker) {
     const std::lock_guard lock(mutex_);
-    for (const auto& [lot, count] : worker.lots) {
-      add_to(outcome_.lots[lot].bytes, count.bytes);
-      outcome_.lots[lot].objects += count.objects;
+    for (const auto& [lots, count] : worker.lots) {
+      add_to(lots_[lots].bytes, count.bytes);
+      lots_[lots].objects += count.objects;
     }
     add_to(outcome_.hole_bytes, worker.holes);
   }
@@ -297,23 +311,52 @@ class Walk {
   // Only when every name has been seen is it known which is the first. No worker runs any more.
   void settle_links() {
     for (auto& [inode, linked] : links_) {
-      auto& count = outcome_.lots[linked.lot];
+      const bool partial = linked.seen < linked.names;
+      if (partial && (outcome_.partial.empty() || linked.path < outcome_.partial)) outcome_.partial = linked.path;
+      if (change_ != nullptr) settle_change(inode, linked, partial);
+      auto& count = lots_[key_of(linked.lots)];
       add_to(count.bytes, linked.bytes);
       ++count.objects;
       add_to(outcome_.hole_bytes, linked.holes);
-      if (linked.seen < linked.names && (outcome_.partial.empty() || linked.path < outcome_.partial)) {
-        outcome_.partial = linked.path;
-      }
-      if (linked.straddles) outcome_.straddling.push_back({device_, inode, linked.lot, std::move(linked.path)});
+      if (linked.straddles) outcome_.straddling.push_back({device_, inode, linked.lots.now, std::move(linked.path)});
     }
     std::sort(outcome_.straddling.begin(), outcome_.straddling.end(),
               [](const Straddler& a, const Straddler& b) { return a.path < b.path; });
+  }
+
+  // Whom an inode with several names is charged to before and after.
+  void settle_change(ino_t inode, Linked& linked, bool partial) {
+    const auto known = change_->straddling.find(inode);
+    const bool straddled = known != change_->straddling.end();
+    if (straddled) linked.lots.now = known->second;
+    if (!linked.changes) {
+      linked.lots.then = linked.lots.now;  // nothing moves
+    } else if (linked.straddles_then || (partial && (straddled || linked.lots.then != linked.lots.now))) {
+      if (outcome_.split.empty() || linked.path < outcome_.split) outcome_.split = linked.path;
+      // Its other names may be written to meanwhile, so its charge stays where it is.
+      if (partial) linked.lots.then = linked.lots.now;
+      outcome_.straddling_after.push_back({device_, inode, linked.lots.then, linked.path});
+    } else if (straddled) {
+      outcome_.gathered.push_back(inode);
+    }
+    if (change_->watched.contains(inode)) outcome_.watched[inode] = {linked.lots.now, linked.lots.then, linked.bytes};
+  }
+
+  void settle_lots() {
+    for (const auto& [lots, count] : lots_) {
+      const auto now = static_cast<LotId>(lots);
+      const auto then = static_cast<LotId>(lots >> 32);
+      add_to(outcome_.lots[now].bytes, count.bytes);
+      outcome_.lots[now].objects += count.objects;
+      if (now != then) outcome_.moves.push_back({now, then, count});
+    }
   }
 
   static constexpr int kStatFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
 
   const int root_fd_;
   const Paths& paths_;
+  const CountChange* const change_;
   CountProgress& progress_;
   dev_t device_ = 0;
 
@@ -322,9 +365,10 @@ class Walk {
   std::vector<Item> stack_;
   unsigned busy_ = 0;  // workers that may still push
   bool stopped_ = false;
-  CountOutcome outcome_;
+  Lots lots_;
+  CountOutcome outcome_;  // but for its `watched`
 
-  std::mutex links_mutex_;  // guards links_
+  std::mutex links_mutex_;  // guards links_ and outcome_.watched
   std::unordered_map<ino_t, Linked> links_;
 };
 
@@ -332,7 +376,12 @@ class Walk {
 
 CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
                         CountProgress& progress) noexcept {
-  return Walk(root_fd, paths, progress).run(normalized(path), threads);
+  return Walk(root_fd, paths, nullptr, progress).run({normalized(path)}, threads);
+}
+
+CountOutcome count_change(int root_fd, const std::vector<std::string>& tops, const Paths& paths,
+                          const CountChange& change, unsigned threads, CountProgress& progress) noexcept {
+  return Walk(root_fd, paths, &change, progress).run(tops, threads);
 }
 
 }  // namespace vreserve

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "lots.h"
@@ -34,15 +35,48 @@ struct CountProgress {  // read by others while the count runs
   std::atomic<bool> cancel{false};
 };
 
+// What a change of bindings moves from one lot to another.
+struct CountMove {
+  LotId from = kNoLot;
+  LotId to = kNoLot;
+  LotCount count;
+};
+
+// Of one inode, the lots that it is charged to before and after a change of bindings.
+struct Passage {
+  LotId from = kNoLot;
+  LotId to = kNoLot;
+  std::int64_t bytes = 0;
+};
+
+// How to count under a change of bindings; the sets are only read, and must stand still meanwhile.
+struct CountChange {
+  const Paths& after;
+  // Inodes whose names lie in several lots already, and the lot of each.
+  const std::unordered_map<ino_t, LotId>& straddling;
+  // Inodes whose passage is to be told.
+  const std::unordered_set<ino_t>& watched;
+};
+
 struct CountOutcome {
   // errno of the first entry that could not be read, with its path; ECANCELED when cancelled. Then all else is partial.
   int error = 0;
   std::string error_path;
-  std::unordered_map<LotId, LotCount> lots;
+  std::unordered_map<LotId, LotCount> lots;  // under the first bindings
   std::int64_t hole_bytes = 0;  // sum over regular files of max(0, st_size - 512 * st_blocks)
   std::vector<Straddler> straddling;
   // The bytewise first path of an inode with a name outside what was walked (fewer names seen than st_nlink); empty: none.
   std::string partial;
+
+  // Under a change of bindings only.
+  std::vector<CountMove> moves;
+  std::unordered_map<ino_t, Passage> watched;  // those that were seen
+  // The bytewise first path of an inode that has a name which changes its lot, and names in several lots afterwards (a
+  // name outside what was walked stays where the inode was); empty: none.
+  std::string split;
+  // Of the inodes that were seen, with a name that changes its lot. One with a name outside what was walked moves nothing.
+  std::vector<Straddler> straddling_after;
+  std::vector<ino_t> gathered;  // that straddled, and do no more
 };
 
 // Counts what is at `path` (absolute in the mount; "/" is root_fd itself; a file counts as itself; absent counts nothing).
@@ -51,5 +85,9 @@ struct CountOutcome {
 // What vanishes during the walk is as if it had not been. Sums end at 2^63 - 1. threads: at least 1.
 CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
                         CountProgress& progress) noexcept;
+
+// The same for several trees at once, none below another, under the bindings of now and those of `change`.
+CountOutcome count_change(int root_fd, const std::vector<std::string>& tops, const Paths& paths,
+                          const CountChange& change, unsigned threads, CountProgress& progress) noexcept;
 
 }  // namespace vreserve

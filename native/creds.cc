@@ -63,16 +63,12 @@ bool may_write(int root, const char* path, const Caller& caller) noexcept {
   std::vector<gid_t> own(static_cast<std::size_t>(std::max(0, ::getgroups(0, nullptr))));
   const int count = ::getgroups(static_cast<int>(own.size()), own.data());
   const Capabilities before = current();
-  const bool root_caller = caller.uid == 0;
   ::syscall(SYS_setgroups, caller.groups.size(), caller.groups.data());
   ::syscall(SYS_setfsgid, caller.gid);
   ::syscall(SYS_setfsuid, caller.uid);
   Capabilities none = before;
   for (auto& part : none.data) part.effective = 0;
-  if (root_caller && !caller.sys_admin) {
-    // root of a container: what its capabilities would let it do is the kernel's business at the write itself
-    none.data[0].effective = before.data[0].effective & (1U << CAP_DAC_OVERRIDE);
-  }
+  if (caller.dac_override) none.data[0].effective = before.data[0].effective & (1U << CAP_DAC_OVERRIDE);
   none.set();
   const int found = static_cast<int>(::syscall(SYS_faccessat2, root, path, W_OK | X_OK, AT_EACCESS));
   Capabilities back = before;

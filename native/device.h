@@ -160,6 +160,10 @@ class Device {
   // The kernel asks anew for the inode's attributes. May be called while one of its requests is being served.
   void invalidate_attributes(std::uint64_t nodeid) noexcept;
 
+  // The kernel forgets the entry `name` of a directory, and asks anew for what it knew of the directory. Waits for the
+  // directory's lock, which a request that is being served may hold: no lock and no turn may be held.
+  void invalidate_entry(std::uint64_t directory, const std::string& name) noexcept;
+
   // Registers a thread that serves requests without reading them off the device (a Worker without buffers).
   void enlist(std::shared_ptr<Worker> worker) noexcept;
   void delist(const Worker& worker) noexcept;

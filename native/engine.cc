@@ -188,7 +188,15 @@ void Engine::stop() noexcept {
   }
   sampler_wakes_.notify_all();
   if (sampler_.joinable()) sampler_.join();
-  virtuals.abandon();
+  for (bool told = false; !told;) {
+    virtuals.abandon();  // a notification may wait for a request that waits for the control plane
+    {
+      const std::lock_guard guard(notify_mutex_);
+      stopped_ = true;
+      told = notifying_ == 0;
+    }
+    if (!told) ::usleep(1000);
+  }
   device.stop();
   drop_view();
 }
@@ -212,7 +220,7 @@ PathStep Engine::step_of(Inode& inode) noexcept {
     inode.parent->lock.lock_shared();
     const PathStep above = step_of(*inode.parent);
     inode.parent->lock.unlock_shared();
-    step = inode.name == nullptr ? PathStep{nullptr, above.lot} : paths.step(above, inode.name);
+    step = inode.name == nullptr ? PathStep{nullptr, above.lot} : paths.step(above, inode.name, inode.is_directory());
     if (has_straddlers_.load(std::memory_order_relaxed) && inode.nlink > 1) {
       const std::shared_lock guard(names_mutex_);
       if (const auto found = straddlers_.find(inode.number); found != straddlers_.end()) step.lot = found->second;
@@ -223,11 +231,11 @@ PathStep Engine::step_of(Inode& inode) noexcept {
   return step;
 }
 
-PathStep Engine::step_of_entry(Inode& directory, std::string_view name) noexcept {
+PathStep Engine::step_of_entry(Inode& directory, std::string_view name, bool is_directory) noexcept {
   directory.lock.lock_shared();
   const PathStep above = step_of(directory);
   directory.lock.unlock_shared();
-  return paths.step(above, name);
+  return paths.step(above, name, is_directory);
 }
 
 std::string Engine::lot_name(LotId id) noexcept {
@@ -240,9 +248,11 @@ std::string Engine::path_of(Inode& inode) noexcept {
   std::string path;
   for (Inode* at = &inode; at != nullptr && at != &inodes.root();) {
     at->lock.lock_shared();
-    path = "/" + std::string(at->name == nullptr ? "?" : at->name) + path;
+    const bool named = at->name != nullptr && !at->unlinked;
+    if (named) path = "/" + std::string(at->name) + path;
     Inode* const parent = at->parent;
     at->lock.unlock_shared();
+    if (!named) return {};
     at = parent;
   }
   return path.empty() ? "/" : path;

@@ -2,7 +2,8 @@
 // share. The control plane's calls are at the top; everything is noexcept, errors are -errno.
 //
 // Locks, outermost first: bind_mutex_ (one change of bindings at a time), freeze_mutex_ (freezes and what is parked in
-// them), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but an inode's lock held.
+// them), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but an inode's lock held, and
+// Device::invalidate_entry without any at all.
 #pragma once
 
 #include <atomic>
@@ -48,12 +49,29 @@ struct LotSpec {
   Policy policy;
 };
 
+// A change of lots and bindings, made whole or not at all. Shapes and rules are those of src/engine/engine.ts.
+struct ReshapeRequest {
+  std::vector<LotSpec> lots;
+  std::vector<LotId> gone;
+  std::vector<BoundPath> bind;
+  std::vector<std::string> unbind;
+  bool must_cover = false;
+  bool force = false;
+};
+
 struct Admission {
   int error = 0;  // positive errno; 0: granted
-  LotUsage usage;
+  LotId lot = kNoLot;  // that refuses; kNoLot: the pool
   std::int64_t available = 0;
-  std::int64_t held = 0;
-  std::string path;
+  std::int64_t held = 0;  // by the first of the lots, or what it would hold
+  std::string path;       // that is in the way
+  std::vector<LotUsage> usages;  // of the lots, in their order
+};
+
+struct Phase {
+  LotId id = kNoLot;
+  bool sets_aside = true;
+  bool may_grow = true;
 };
 
 struct Resolved {
@@ -95,14 +113,16 @@ class Engine {
   // capacity or margin < 0: the default.
   void set_pool(std::int64_t capacity, std::int64_t margin) noexcept;
   [[nodiscard]] int add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t objects) noexcept;
-  void bind(const std::string& path, LotId lot) noexcept;
+  void bind(const BoundPath& bound) noexcept;
   [[nodiscard]] CountReport count(bool repair, CountProgress& progress) noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
   [[nodiscard]] int resolve(const std::string& path, Resolved& resolved) noexcept;
   [[nodiscard]] int access(const std::string& directory, const Caller& caller, WriteAccess& access) noexcept;
-  [[nodiscard]] Admission admit(const LotSpec& spec, const std::string& path) noexcept;
-  [[nodiscard]] Admission set_lot(const LotSpec& spec) noexcept;
-  [[nodiscard]] int release(LotId lot) noexcept;
+  [[nodiscard]] Admission reshape(const ReshapeRequest& what) noexcept;
+  void set_phases(std::span<const Phase> phases) noexcept;
+  // Takes a file away as op_unlink does, and tells the kernel. `bytes`: what it held. -ENOENT: not there, or another inode
+  // than `number`; -EISDIR, -EPERM (not the lot's), -EBUSY (open). May wait for a request that waits for the control plane.
+  [[nodiscard]] int unlink(const std::string& path, ino_t number, LotId lot, std::int64_t& bytes) noexcept;
   [[nodiscard]] int unmount(bool lazy) noexcept;
   void stop() noexcept;
   [[nodiscard]] PoolUsage pool() noexcept;
@@ -126,14 +146,14 @@ class Engine {
   // The lot and the place among the bound paths. The inode's lock must be held; takes its parents', upward.
   [[nodiscard]] PathStep step_of(Inode& inode) noexcept;
   [[nodiscard]] LotId lot_of(Inode& inode) noexcept { return step_of(inode).lot; }
-  // The same for the entry `name` of a directory whose lock is not held.
-  [[nodiscard]] PathStep step_of_entry(Inode& directory, std::string_view name) noexcept;
+  // The same for the entry `name` of a directory whose lock is not held, by what is there or is to come.
+  [[nodiscard]] PathStep step_of_entry(Inode& directory, std::string_view name, bool is_directory) noexcept;
 
   // A request that would change what a frozen tree holds is parked: true, and it is served when the tree thaws.
   // entry: the name in the directory `inode` that the request makes or takes away. No inode's lock may be held.
   [[nodiscard]] bool parked(Request& request, Inode& inode, const char* entry = nullptr) noexcept;
 
-  // The same for a directory that a rename would move: parked when a frozen tree lies below it.
+  // The same for a directory that a request would move or take away: parked when something frozen lies in or below it.
   [[nodiscard]] bool parked_above(Request& request, Inode& directory) noexcept;
 
   // A charge is about to be refused: waits for what is on its way back and takes a new sample (rule 5). No inode's lock
@@ -153,7 +173,7 @@ class Engine {
 
   // A lot's name for getfattr.
   [[nodiscard]] std::string lot_name(LotId id) noexcept;
-  // The inode's path in the mount. No lock may be held on it.
+  // The inode's path in the mount; empty when it, or a directory above it, has no name any more. No lock may be held on it.
   [[nodiscard]] std::string path_of(Inode& inode) noexcept;
 
  private:
@@ -171,21 +191,36 @@ class Engine {
     Inode* directory = nullptr;  // held: the last existing directory of the path
     Inode* top = nullptr;        // held: the inode at the path, when it exists
     std::string name;            // the component below `directory` that leads to the path
+    int error = 0;               // -errno, when it leads nowhere
   };
+  struct Rebinding;
 
   [[nodiscard]] int make_view(std::string& why) noexcept;
   void drop_view() noexcept;
   [[nodiscard]] static unsigned count_threads() noexcept;
   static void park(Freeze& freeze, Request& request) noexcept;
-  [[nodiscard]] int walk(const std::string& path, Walked& walked) noexcept;
+  [[nodiscard]] Freeze* freeze_of(Inode& inode, const char* entry) noexcept;
+  // The path in the mount as far as it leads, without following symlinks; `walked.error` is what it returns.
+  int walk(const std::string& path, Walked& walked) noexcept;
   void drop(Walked& walked) noexcept;
-  void freeze(const Walked& walked) noexcept;
+  void drop(std::vector<Walked>& all) noexcept;
+  // Marks what is at and below each; requests under way are not waited for yet.
+  void freeze(std::span<const Walked> all) noexcept;
+  // Walks to the paths and freezes them, until both fit: what leads to a path may move in between.
+  [[nodiscard]] int freeze_at(const std::vector<std::string>& paths, std::vector<Walked>& all) noexcept;
   void thaw() noexcept;
+  // The steps of a reshape; see engine_reshape.cc.
+  [[nodiscard]] int plan(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept;
+  [[nodiscard]] bool hides_own_name(const std::string& path) noexcept;
+  [[nodiscard]] int hold_still(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept;
+  [[nodiscard]] int count_moves(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept;
+  [[nodiscard]] int admit(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept;
+  void commit(const ReshapeRequest& what, Rebinding& change) noexcept;
+  void tell_removed(std::uint64_t directory, const std::string& name, std::uint64_t file) noexcept;
   void rebind() noexcept;  // every inode asks anew which lot it is in
   void sampler() noexcept;
   [[nodiscard]] CountReport compare(const CountOutcome& outcome, const std::vector<LotUsage>& before,
                                     const std::vector<LotUsage>& after) noexcept;
-  [[nodiscard]] Admission refusal(int error, std::span<const LotId> parents) noexcept;
 
   EngineOptions options_;
   bool privileged_ = false;
@@ -195,8 +230,10 @@ class Engine {
   bool has_view_ = false;
 
   std::mutex bind_mutex_;
-  std::mutex freeze_mutex_;  // guards freezes_
+  std::mutex freeze_mutex_;  // guards freezes_ and the two maps of them
   std::vector<std::unique_ptr<Freeze>> freezes_;
+  std::unordered_map<const Inode*, Freeze*> frozen_tops_;
+  std::unordered_multimap<const Inode*, Freeze*> frozen_entries_;  // by their directories
   std::atomic<unsigned> frozen_{0};
   std::atomic<std::uint32_t> epoch_{1};
   std::atomic<unsigned> counting_{0};
@@ -205,6 +242,10 @@ class Engine {
   std::unordered_map<LotId, std::string> names_;
   std::unordered_map<ino_t, LotId> straddlers_;
   std::atomic<bool> has_straddlers_{false};
+
+  std::mutex notify_mutex_;  // guards notifying_ and stopped_; a leaf
+  unsigned notifying_ = 0;   // threads that tell the kernel of what it did not ask for: the device stays open for them
+  bool stopped_ = false;
 
   std::mutex sampler_mutex_;  // guards sampling_
   std::condition_variable sampler_wakes_;

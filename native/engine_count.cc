@@ -49,7 +49,10 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     if (still) binding.lock();
     progress.files = progress.directories = progress.bytes = 0;
     Walked walked;
-    if (still && walk("/", walked) == 0) freeze(walked);
+    if (still && walk("/", walked) == 0) {
+      freeze(std::span(&walked, 1));
+      device.quiesce(nullptr);
+    }
     // What was charged before and is not done yet is done before the walk; what changes after it shows in `changes`.
     const std::vector<LotUsage> before = meter.all_usage();
     if (mounted_) device.quiesce(nullptr);

@@ -60,4 +60,16 @@ class InodeLock {
   std::atomic<std::uint32_t> state_{0};
 };
 
+// Holds the lock exclusively for as long as it lives.
+class InodeGuard {
+ public:
+  explicit InodeGuard(InodeLock& lock) noexcept : lock_(lock) { lock_.lock(); }
+  ~InodeGuard() { lock_.unlock(); }
+  InodeGuard(const InodeGuard&) = delete;
+  InodeGuard& operator=(const InodeGuard&) = delete;
+
+ private:
+  InodeLock& lock_;
+};
+
 }  // namespace vreserve

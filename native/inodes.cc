@@ -240,6 +240,23 @@ void Inodes::rehash(Inode& inode) noexcept {
   if (!inode.hashed) insert(inode);
 }
 
+void Inodes::disown(ino_t number) noexcept {
+  Inode* stale = nullptr;
+  {
+    const std::lock_guard guard(mutex_);
+    stale = find_number(number);
+    if (stale == nullptr) return;
+    erase(*stale);
+    ++stale->refs;
+  }
+  stale->lock.lock();
+  stale->unlinked = true;
+  stale->size = stale->hole = 0;
+  clear_name(*stale);
+  stale->lock.unlock();
+  drop(*stale);
+}
+
 SharedFd Inodes::directory(Inode& directory, int& error) noexcept {
   if (&directory == root_) return root_fd_;
   {
@@ -342,16 +359,9 @@ int Inodes::stat(Inode& inode, struct stat& st) noexcept {
 }
 
 bool Inodes::is_below(Inode& inode, const Inode& top) noexcept {
-  Inode* at = &inode;
-  while (at != nullptr) {
-    if (at == &top) return true;
-    if (at == root_) return false;
-    at->lock.lock_shared();
-    Inode* const parent = at->parent;
-    at->lock.unlock_shared();
-    at = parent;
-  }
-  return false;
+  bool found = false;
+  for_each_above(inode, [&](const Inode& at) { return !(found = &at == &top); });
+  return found;
 }
 
 void Inodes::set_held(Inode& inode, bool held) noexcept {

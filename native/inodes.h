@@ -128,13 +128,27 @@ class Inodes {
   // this one. rehash: it did not go after all.
   void unhash(Inode& inode) noexcept;
   void rehash(Inode& inode) noexcept;
+  // No file has the number any more, and none can have got it: what is known by it was learned from an older look. No
+  // lock may be held.
+  void disown(ino_t number) noexcept;
   // An O_PATH descriptor of an inode that has no known name: kept as those of directories are. Its exclusive lock must be
   // held. Never of a regular file without names: that would hold its blocks.
   void keep_descriptor(Inode& inode, Fd&& fd) noexcept;
   // The cached descriptor is not to be used any more.
   void forget_directory(Inode& inode) noexcept;
 
-  // True when `inode` is `top` or lies below it. Takes locks upward; none may be held on `inode`.
+  // Calls `visit` with the inode and then with each directory above it, while that says true. Takes locks upward; none
+  // may be held on `inode`.
+  template <typename Visit>
+  void for_each_above(Inode& inode, Visit visit) noexcept {
+    for (Inode* at = &inode; at != nullptr && visit(*at) && at != root_;) {
+      at->lock.lock_shared();
+      Inode* const parent = at->parent;
+      at->lock.unlock_shared();
+      at = parent;
+    }
+  }
+  // True when `inode` is `top` or lies below it; locks as above.
   [[nodiscard]] bool is_below(Inode& inode, const Inode& top) noexcept;
 
   // Inodes that are open for writing, or unlinked and open: to be moved when a binding changes.

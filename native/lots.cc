@@ -1,4 +1,4 @@
-// The meter: every call takes the mutex, plans one change on the state and commits it or leaves no trace.
+// The meter's interface: every call takes the mutex and makes one change of the state, or leaves no trace.
 #include "lots.h"
 
 #include <cerrno>
@@ -8,7 +8,6 @@
 namespace vreserve {
 
 using meter::broken;
-using meter::grant_of;
 using meter::Lot;
 using meter::narrow;
 using meter::Wide;
@@ -51,101 +50,41 @@ void Meter::set_holes(std::int64_t bytes) noexcept {
   state_->change_holes(bytes - state_->holes);
 }
 
-int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage, LotId from,
-               bool force) noexcept {
+int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
-  if (s.find(id) != nullptr) return EEXIST;
-  Lot* const giver = s.find(from);
-  if (from != kNoLot && giver == nullptr) return ENOENT;
-  Lot& lot = s.lots[id];
-  lot.policy = policy;
-  lot.own.id = id;
-  lot.own.changes = usage.changes;
-  if (!s.place(lot, parents)) {
-    s.lots.erase(id);
+  const auto [found, made] = s.lots.try_emplace(id);
+  if (!made) return EEXIST;
+  Lot& lot = found->second;
+  const bool itself = std::find(parents.begin(), parents.end(), id) != parents.end();
+  if (itself || s.find_parents(parents, lot.parents) != kNoLot) {
+    s.lots.erase(found);
     return ENOENT;
   }
-  for (Lot* const parent : lot.parents) parent->children.insert(&lot);
-  s.plan(lot, usage.bytes, usage.objects);
-  if (giver != nullptr) s.plan_seen(*giver, -Wide{usage.bytes}, -Wide{usage.objects});
-  const Wide growth = s.need_growth();
-  if (!s.finish(force || s.admitted(growth, &lot))) {
-    s.unlink(lot);
-    s.lots.erase(id);
-    return ENOSPC;
-  }
-  lot.own.pending_bytes = usage.pending_bytes;
-  lot.own.pending_objects = usage.pending_objects;
-  if (giver != nullptr) {
-    giver->own.pending_bytes -= usage.pending_bytes;
-    giver->own.pending_objects -= usage.pending_objects;
-  } else if (lot.listed) {  // what it starts with is no news
-    s.changed.pop_back();
-    lot.listed = false;
-    lot.own.changes = usage.changes;
-    lot.since = {};
-  }
+  lot.own = usage;
+  lot.own.id = id;
+  lot.set_policy(policy);
+  lot.place();
+  lot.enter();
+  s.total += usage.bytes;
+  s.charge(lot, usage.bytes, usage.objects);
   return 0;
 }
 
-int Meter::set_policy(LotId id, const Policy& policy, bool force) noexcept {
+Refusal Meter::reshape(const Reshape& what) noexcept {
   const std::lock_guard lock(state_->mutex);
-  State& s = *state_;
-  Lot* const lot = s.find(id);
-  if (lot == nullptr) return ENOENT;
-  const std::int64_t grant = grant_of(policy);
-  if (!force && grant < grant_of(lot->policy) && grant < s.taken(*lot)) return EINVAL;
-  const Policy before = std::exchange(lot->policy, policy);
-  s.plan(*lot, 0, 0);
-  const Wide growth = s.need_growth();
-  if (s.finish(force || s.fits(growth))) return 0;
-  lot->policy = before;
-  return ENOSPC;
+  return state_->reshape(what);
 }
 
-int Meter::remove(LotId id, LotId heir_id) noexcept {
+void Meter::set_phase(LotId id, bool sets_aside, bool may_grow) noexcept {
   const std::lock_guard lock(state_->mutex);
-  State& s = *state_;
-  Lot* const gone = s.find(id);
-  Lot* const heir = s.find(heir_id);
-  if (gone == nullptr || heir == nullptr) return ENOENT;
-  if (id == kDefaultLot || gone == heir) return EINVAL;
-
-  s.plan(*gone, -Wide{gone->own.bytes}, -Wide{gone->own.objects});
-  s.plan(*heir, gone->own.bytes, gone->own.objects);
-  s.need_growth();
-  s.commit();
-  heir->own.pending_bytes += gone->own.pending_bytes;
-  heir->own.pending_objects += gone->own.pending_objects;
-
-  // The lot is empty now, so nobody's used changes; its children's need goes past it to its parents.
-  s.unlink(*gone);
-  if (gone->parents.empty()) {
-    s.roots_need -= gone->need;
-    s.roots_used -= gone->used;
-  }
-  for (Lot* const parent : gone->parents) parent->children_need -= gone->need;
-  for (Lot* const child : gone->children) {
-    s.shared -= child->is_shared();
-    std::erase(child->parents, gone);
-    for (Lot* const parent : gone->parents) {
-      if (!parent->children.insert(child).second) continue;
-      child->parents.push_back(parent);
-      parent->children_need += child->need;
-    }
-    s.shared += child->is_shared();
-    if (child->parents.empty()) {
-      s.roots_need += child->need;
-      s.roots_used += child->used;
-    }
-    State::forget_ancestor(*child, *gone);
-  }
-  for (Lot* const ancestor : gone->ancestors) s.plan_one(*ancestor);
-  s.need_growth();
-  s.commit();
-  s.lots.erase(id);
-  return 0;
+  Lot* const lot = state_->find(id);
+  if (lot == nullptr) return;
+  Policy policy = lot->policy;
+  policy.sets_aside = sets_aside;
+  policy.may_grow = may_grow;
+  lot->set_policy(policy);
+  state_->charge(*lot, 0, 0);
 }
 
 void Meter::set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept {
@@ -153,9 +92,11 @@ void Meter::set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexce
   Lot* const lot = state_->find(id);
   if (lot == nullptr) return;
   const LotChange since = lot->since;
-  state_->plan(*lot, Wide{bytes} - lot->own.bytes, Wide{objects} - lot->own.objects);
-  state_->need_growth();
-  state_->commit();
+  const Wide more_bytes = Wide{bytes} - lot->own.bytes;
+  const Wide more_objects = Wide{objects} - lot->own.objects;
+  if (more_bytes == 0 && more_objects == 0) return;
+  state_->charge(*lot, more_bytes, more_objects);
+  state_->change_own(*lot, more_bytes, more_objects);
   lot->since = since;
 }
 
@@ -172,6 +113,10 @@ void Meter::forget_drift() noexcept {
 int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
+  if (change.size() == 1) {
+    Lot* const lot = s.find(change.front().lot);
+    if (lot != nullptr && lot->chained) return s.apply_chained(*lot, change.front(), force);
+  }
   Wide net = 0;
   for (const Delta& delta : change) {
     Lot* const lot = s.find(delta.lot);
@@ -182,7 +127,7 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
     s.plan_seen(*lot, delta.bytes, delta.objects);
     net += delta.bytes;
   }
-  const Wide growth = s.need_growth();
+  const Wide growth = s.settle();
   if (!force && !s.admitted(growth)) {
     for (const Delta& delta : change) {
       Lot* const lot = s.find(delta.lot);
@@ -195,13 +140,7 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   }
   s.commit();
   s.charge_held(net);
-  for (const Delta& delta : change) {
-    if (delta.pending_bytes == 0 && delta.pending_objects == 0) continue;
-    Lot* const lot = s.find(delta.lot);
-    lot->own.pending_bytes += delta.pending_bytes;
-    lot->own.pending_objects += delta.pending_objects;
-    s.list(*lot);
-  }
+  for (const Delta& delta : change) s.change_pending(*s.find(delta.lot), delta.pending_bytes, delta.pending_objects);
   return 0;
 }
 
@@ -215,7 +154,8 @@ std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool
     if (final) s.refuse(*lot, want);
     return 0;
   }
-  s.charge(*lot, bytes);
+  s.charge(*lot, bytes, 0);
+  s.change_own(*lot, bytes, 0);
   s.charge_held(bytes);
   if (pending) lot->own.pending_bytes += bytes;
   return bytes;
@@ -229,7 +169,8 @@ void Meter::refund_unlanded(LotId id, std::int64_t bytes, bool pending) noexcept
   if (s.landed_total > s.charged_total) broken("bytes refunded as not landed that had landed", id);
   Lot* const lot = s.find(id);
   if (lot == nullptr) return;
-  s.charge(*lot, -bytes);
+  s.charge(*lot, -Wide{bytes}, 0);
+  s.change_own(*lot, -Wide{bytes}, 0);
   if (pending) lot->own.pending_bytes -= bytes;
 }
 
@@ -242,24 +183,21 @@ std::int64_t Meter::room(LotId id) const noexcept {
 std::int64_t Meter::grant(LotId id) const noexcept {
   const std::lock_guard lock(state_->mutex);
   const Lot* const lot = state_->find(id);
-  return lot == nullptr ? 0 : grant_of(lot->policy);
+  return lot == nullptr ? 0 : lot->grant;
+}
+
+std::int64_t Meter::max_objects(LotId id) const noexcept {
+  const std::lock_guard lock(state_->mutex);
+  const Lot* const lot = state_->find(id);
+  return lot == nullptr ? 0 : lot->max_objects;
 }
 
 std::int64_t Meter::available(std::span<const LotId> parents) const noexcept {
   const std::lock_guard lock(state_->mutex);
-  State& s = *state_;
   Lot lot;
-  if (!s.place(lot, parents)) return 0;
-  Wide most = kUnlimited;
-  for (const Lot* const ancestor : lot.ancestors) most = std::min(most, grant_of(ancestor->policy) - ancestor->used);
-  s.plan(lot, 0, 0);
-  const std::int64_t bytes = s.greatest_fitting(narrow(most), [&](std::int64_t dedicated) noexcept {
-    lot.policy.dedicated_bytes = dedicated;
-    return s.need_growth();
-  });
-  s.abandon();
-  s.unlink(lot);
-  return bytes;
+  if (state_->find_parents(parents, lot.parents) != kNoLot) return 0;
+  lot.place();
+  return state_->fitting_dedicated(lot);
 }
 
 bool Meter::usage(LotId id, LotUsage& out) const noexcept {
@@ -273,6 +211,12 @@ std::int64_t Meter::used(LotId id) const noexcept {
   const std::lock_guard lock(state_->mutex);
   const Lot* const lot = state_->find(id);
   return lot == nullptr ? 0 : narrow(lot->used);
+}
+
+std::int64_t Meter::used_objects(LotId id) const noexcept {
+  const std::lock_guard lock(state_->mutex);
+  const Lot* const lot = state_->find(id);
+  return lot == nullptr ? 0 : narrow(lot->used_objects);
 }
 
 std::vector<LotUsage> Meter::all_usage() const noexcept {
@@ -289,7 +233,7 @@ std::vector<LotChange> Meter::drain() noexcept {
   drained.reserve(state_->changed.size());
   for (const LotId id : state_->changed) {
     Lot* const lot = state_->find(id);
-    if (lot == nullptr) continue;
+    if (lot == nullptr || !lot->listed) continue;
     lot->listed = false;
     drained.push_back(std::exchange(lot->since, {}));
     drained.back().usage = lot->own;
@@ -303,11 +247,11 @@ PoolUsage Meter::pool() const noexcept {
   const State& s = *state_;
   return {.capacity = s.capacity,
           .free = narrow(std::max<Wide>(0, s.free())),
-          .set_aside = narrow(s.set_aside()),
+          .set_aside = narrow(s.set_aside),
           .headroom = narrow(s.headroom()),
           .used = narrow(s.total),
           .margin = s.margin,
-          .short_bytes = narrow(std::max<Wide>(0, s.set_aside() - s.free())),
+          .short_bytes = narrow(std::max<Wide>(0, s.set_aside - s.free())),
           .drift = narrow(s.drift)};
 }
 

@@ -1,20 +1,20 @@
 // The meter: who holds how many bytes and objects, and whether more may be had. It knows neither FUSE nor Node.
 //
-// Rules: DESIGN "Rules of charging" 2, 3, 4, 8 and 9.
+// Rules: DESIGN "Rules of charging" 2, 3, 4, 8 and 9. Lots and their parents are a graph without cycles.
 //   used(L) = own bytes of L + each distinct descendant's own bytes once
-//   need(L) = max(sets_aside(L) ? dedicated(L) : 0, own(L) + sum of need(children of L))
-//   set aside = sum over roots of need - used
-//   A change passes if and only if used <= grant (and objects <= max_objects) at the lot and at every ancestor whose
-//   used (objects) grows, all of those may grow, and the growth of the sum of need over roots fits the headroom.
-//   need <= grant at each of them whose need grows, too: else a parent could fill its grant with bytes that are
-//   promised to its children, which then could not write theirs. While any lot of the pool has several parents this is
-//   not asked: need counts a shared child once a path, and would refuse what there is room for.
-//   headroom = min(free - set aside, capacity - sum of need over roots) - margin
+//   unfilled(L) = max(0, (sets_aside(L) ? dedicated(L) : 0) - used(L), sum of unfilled(c) over the children c whose
+//     first parent is L): all parents count what a lot uses, one sets aside what it is still promised
+//   set aside = sum of unfilled over roots; promised = own bytes of all lots + set aside
+//   claimed(L) = used(L) + sum of unfilled(c) over all children c: what of its grant L cannot give to anyone else
+//   A change passes if and only if used <= grant at each lot whose used bytes grow, objects <= max_objects where its
+//   objects grow, all of those may grow, claimed <= grant where claimed grows (else a parent could fill its grant with
+//   bytes that are promised to its children), and the growth of promised, if there is one, fits the headroom. A change
+//   that gives no lot bytes or objects of its own always passes, though below two promises one refund unfills both.
+//   headroom = min(free - set aside, capacity - promised) - margin
 //   free = f_bavail at the last sample - charges that had not landed when it began - holes; before any sample only the
 //   capacity side counts. A refund is not added to it: only the next sample says that the backing has its bytes back.
-//   A change whose need over roots does not grow is never refused for headroom. With headroom 0 or less, a change that
-//   creates objects passes only if, at each lot that gains one, own bytes + need of its children + objects (with
-//   descendants) x block size are within the dedicated bytes that it sets aside.
+//   With headroom 0 or less, a change that creates objects passes only if, at each lot that gains one, claimed bytes +
+//   objects (with descendants) x block size are within the dedicated bytes that it sets aside.
 //
 // A new meter has no lots, not even the default one. One mutex guards everything; it is a leaf: nothing else is locked
 // while it is held, and no system call is made. Bytes or objects that would go below 0 end the process: a broken
@@ -80,6 +80,33 @@ struct Delta {
   std::int64_t pending_objects = 0;
 };
 
+// What a lot is to be: a new one, or one that is there.
+struct Shape {
+  LotId id = kNoLot;
+  Policy policy;
+  std::vector<LotId> parents = {};  // the first sets aside what the lot is promised; repeats are dropped
+};
+
+// A lot that goes; what it still holds after the moves goes to the heir, pending too.
+struct Gone {
+  LotId id = kNoLot;
+  LotId heir = kNoLot;
+};
+
+// A change of the hierarchy, with the bytes and objects that change lots by it. It happens whole or not at all.
+struct Reshape {
+  std::vector<Shape> lots = {};  // in any order
+  std::vector<Gone> gone = {};
+  std::vector<Delta> moves = {};  // between lots: no net bytes or objects, so nothing is held against the sample
+  bool must_cover = false;  // no grant may go below what is used
+  bool force = false;       // no admission
+};
+
+struct Refusal {
+  int error = 0;
+  LotId lot = kNoLot;  // the one that refuses, or that the error is about; kNoLot with ENOSPC: the pool
+};
+
 class Meter {
  public:
   Meter();
@@ -104,19 +131,23 @@ class Meter {
   // The same as a count found them.
   void set_holes(std::int64_t bytes) noexcept;
 
-  // Lots. add: 0, or ENOSPC with nothing done. `usage` is what the lot starts with; it is moved from `from`
-  // (kNoLot: from nowhere, as at start, which no drain tells of) in the same step. force: no admission (start, and
-  // release). What it starts with must be within its grant, even while it may not grow.
-  // EEXIST: the id is taken; ENOENT: a parent or `from` is missing. At start lots come in any order that has parents
-  // first.
-  [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage,
-                        LotId from, bool force) noexcept;
-  // 0; ENOSPC: growth not admitted; EINVAL: the grant would go down, and below what the lot holds and its children need
-  // (below used, while need is not held to grants); ENOENT.
-  [[nodiscard]] int set_policy(LotId id, const Policy& policy, bool force) noexcept;
-  // Removes the lot; what it holds goes to `heir`, even past the heir's grant. Children become children of its parents
-  // (roots when it had none). ENOENT, or EINVAL for the default lot.
-  [[nodiscard]] int remove(LotId id, LotId heir) noexcept;
+  // A lot at start, in any order that has parents first; no admission, and no drain tells of what it starts with.
+  // EEXIST: the id is taken; ENOENT: a parent is missing.
+  [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage) noexcept;
+  // Every later change of lots: makes those of `lots` that are not there, gives the others their new policy and
+  // parents, makes the moves, and removes the lots that are gone. Refused means: no trace.
+  //   ENOENT: no such parent, heir, moved or gone lot. EINVAL: a lot that stays would have a gone one as a parent; the
+  //   default lot, or one that is named twice, is to go; the heir goes too; a lot is given two shapes, or the id 0.
+  //   ELOOP: the lot would lie below itself.
+  // The rest is admission, which `force` leaves out:
+  //   EINVAL: the lot's grant goes down, and below what it has claimed while its children have unfilled bytes, or, with
+  //   must_cover, below what it uses. Else a grant may go below what is used, and only growth stops.
+  //   ENOSPC: the rules above, asked at each of `lots` and at their ancestors as they are then; elsewhere (heirs) no
+  //   grant is asked. may_grow is not asked of `lots`, which may take over what is there. It names the deepest lot that
+  //   refuses.
+  [[nodiscard]] Refusal reshape(const Reshape& what) noexcept;
+  // What the time of day says of a lot, without admission. Nothing for an unknown one.
+  void set_phase(LotId id, bool sets_aside, bool may_grow) noexcept;
   // Overwrites what a lot holds (after a count), without admission. pending is left alone; a drain tells the lot, but
   // the correction is neither charged nor refunded bytes.
   void set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept;
@@ -126,7 +157,7 @@ class Meter {
   void forget_drift() noexcept;
 
   // All or none; 0, or ENOSPC (also counted as a refusal of the first lot that grows), or ENOENT for an unknown lot.
-  // force: rules are not asked (refunds never are: a list without growth always passes).
+  // force: rules are not asked.
   [[nodiscard]] int apply(std::span<const Delta> change, bool force = false) noexcept;
   // Charges `want` bytes or what fits of them, at least `least`, else 0: then it is counted as a refusal when `final`.
   // pending: the bytes are of an inode that is open for writing. An unknown lot gets 0.
@@ -138,10 +169,12 @@ class Meter {
   // What one more write could take of this lot, and its grant (kUnlimited: none).
   [[nodiscard]] std::int64_t room(LotId id) const noexcept;
   [[nodiscard]] std::int64_t grant(LotId id) const noexcept;
+  [[nodiscard]] std::int64_t max_objects(LotId id) const noexcept;  // kUnlimited: none
   // Dedicated bytes that a new, empty root lot (or child of `parents`) could be given and then fill, never negative.
   [[nodiscard]] std::int64_t available(std::span<const LotId> parents) const noexcept;
   [[nodiscard]] bool usage(LotId id, LotUsage& out) const noexcept;      // own
   [[nodiscard]] std::int64_t used(LotId id) const noexcept;              // with descendants
+  [[nodiscard]] std::int64_t used_objects(LotId id) const noexcept;      // with descendants
   [[nodiscard]] std::vector<LotUsage> all_usage() const noexcept;
   [[nodiscard]] std::vector<LotChange> drain() noexcept;  // lots that changed (or were refused) since the last drain
   [[nodiscard]] PoolUsage pool() const noexcept;

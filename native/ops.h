@@ -70,6 +70,8 @@ void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
 [[nodiscard]] int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept;
 // An open descriptor for data: the shared one, or one opened for the call into `own`. -errno on failure.
 [[nodiscard]] int data_fd(Engine& engine, Inode& inode, bool for_writing, Fd& own) noexcept;
+// True when the name is the inode's even now; `st` is taken anew. Its lock must be held.
+[[nodiscard]] bool is_still(const Inode& inode, int directory, const char* name, struct stat& st) noexcept;
 // Before a name goes: a descriptor to reach the inode by afterwards. An open one keeps it itself; else it is for
 // lose_name. Its lock must be held exclusively.
 [[nodiscard]] Fd pin(Inode& inode, int directory, const char* name, const struct stat& st) noexcept;

@@ -219,8 +219,11 @@ void op_statfs(Engine& engine, Request& request) noexcept {
   out.bsize = out.frsize = block;
   out.blocks = static_cast<std::uint64_t>((size + block - 1) / block);
   out.bfree = out.bavail = static_cast<std::uint64_t>(room / block);
-  out.files = fs.f_files;
-  out.ffree = fs.f_ffree;
+  const std::int64_t objects = engine.meter.max_objects(lot);
+  const bool counted = objects != kUnlimited;
+  out.files = counted ? static_cast<std::uint64_t>(objects) : fs.f_files;
+  out.ffree = counted ? static_cast<std::uint64_t>(std::max<std::int64_t>(0, objects - engine.meter.used_objects(lot)))
+                      : fs.f_ffree;
   out.namelen = static_cast<std::uint32_t>(fs.f_namelen);
   request.reply(out);
 }

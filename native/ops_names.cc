@@ -62,7 +62,7 @@ void op_lookup(Engine& engine, Request& request, Inode& parent) noexcept {
   LotId scope = kNoLot;
   if (is_own_name(engine, parent, name, scope)) {
     fuse::EntryOut out{};
-    Virtual::fill(engine.virtuals.top(scope), out);
+    Virtual::fill(engine.virtuals.top(scope, engine.path_of(parent)), out);
     return request.reply(out);
   }
   int error = 0;
@@ -128,7 +128,7 @@ void make_entry(Engine& engine, Request& request, Inode& parent, const char* nam
   int error = 0;
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
-  Delta one{engine.step_of_entry(parent, name).lot, 0, 1, 0, 0};
+  Delta one{engine.step_of_entry(parent, name, !object).lot, 0, 1, 0, 0};
   if (object && engine.charge(std::span(&one, 1), request.worker()) != 0) return request.fail(ENOSPC);
   {
     const CreateAs caller(engine.privileged(), request.header().uid, request.header().gid, umask);
@@ -187,6 +187,12 @@ void op_unlink(Engine& engine, Request& request, Inode& parent) noexcept {
   Inode* const victim = engine.inodes.learn(parent, name, st, 0);
   if (victim == nullptr) return request.fail(ENOMEM);
   victim->lock.lock();
+  // The kernel lets nobody else at the name meanwhile, but Engine::unlink does not ask it.
+  if (victim->unlinked || (victim->nlink != st.st_nlink && !is_still(*victim, directory->get(), name, st))) {
+    victim->lock.unlock();
+    engine.inodes.drop(*victim);
+    return request.fail(ENOENT);
+  }
   (void)engine.lot_of(*victim);  // an unlinked inode stays with the lot that it has now
   Fd spare = pin(*victim, directory->get(), name, st);
   if (st.st_nlink == 1) engine.inodes.unhash(*victim);
@@ -209,6 +215,7 @@ void op_rmdir(Engine& engine, Request& request, Inode& parent) noexcept {
   if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) return request.fail(errno);
   Inode* const victim = engine.inodes.learn(parent, name, st, 0);
   if (victim == nullptr) return request.fail(ENOMEM);
+  if (engine.parked_above(request, *victim)) return engine.inodes.drop(*victim);
   const SharedFd still = engine.inodes.directory(*victim, error);  // for who stands in it
   victim->lock.lock();
   engine.inodes.unhash(*victim);
@@ -221,6 +228,10 @@ void op_rmdir(Engine& engine, Request& request, Inode& parent) noexcept {
   victim->lock.unlock();
   engine.inodes.drop(*victim);
   request.finish(-error);
+}
+
+bool is_still(const Inode& inode, int directory, const char* name, struct stat& st) noexcept {
+  return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == inode.number;
 }
 
 Fd pin(Inode& inode, int directory, const char* name, const struct stat& st) noexcept {

@@ -238,7 +238,7 @@ void op_create(Engine& engine, Request& request, Inode& parent) noexcept {
   int error = 0;
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
-  Delta one{engine.step_of_entry(parent, name).lot, 0, 1, 0, 0};
+  Delta one{engine.step_of_entry(parent, name, false).lot, 0, 1, 0, 0};
   if (engine.charge(std::span(&one, 1), request.worker()) != 0) return request.fail(ENOSPC);
   one.objects = -1;
   Fd fd;

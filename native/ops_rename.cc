@@ -73,26 +73,47 @@ void add_move(std::vector<Delta>& change, const Inode& inode, LotId from, LotId 
   change.push_back({to, bytes, 1, pending ? bytes : 0, pending ? 1 : 0});
 }
 
-void rename(Engine& engine, Request& request, Move& move) noexcept {
-  if (int error = check_name(engine, move.from_directory, move.from_name); error != 0) return request.fail(error);
-  if (int error = check_name(engine, move.to_directory, move.to_name); error != 0) return request.fail(error);
-  if ((move.flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return request.fail(EINVAL);
-  if (engine.parked(request, move.from_directory, move.from_name)) return;
-  if (engine.parked(request, move.to_directory, move.to_name)) return;
-  if (const int error = look(engine, move); error != 0) return request.fail(error);
-  if (move.moved->is_directory() && engine.parked_above(request, *move.moved)) return;
+// True when one of the two went between the look and its lock: Engine::unlink does not ask the kernel, which lets nobody
+// else at the names. Both locks must be held.
+bool was_taken(Move& move) noexcept {
+  if (move.moved->unlinked) return true;
+  Inode* const replaced = move.replaced;
+  if (replaced == nullptr || replaced->is_directory()) return false;
+  return replaced->unlinked || !is_still(*replaced, move.to_fd->get(), move.to_name, move.replaced_st);
+}
+
+// False: nothing was done, and it must look again.
+bool rename(Engine& engine, Request& request, Move& move) noexcept {
+  const auto fail = [&request](int error) {
+    request.fail(error);
+    return true;
+  };
+  if (int error = check_name(engine, move.from_directory, move.from_name); error != 0) return fail(error);
+  if (int error = check_name(engine, move.to_directory, move.to_name); error != 0) return fail(error);
+  if ((move.flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return fail(EINVAL);
+  if (engine.parked(request, move.from_directory, move.from_name)) return true;
+  if (engine.parked(request, move.to_directory, move.to_name)) return true;
+  if (const int error = look(engine, move); error != 0) return fail(error);
+  if (move.moved->is_directory() && engine.parked_above(request, *move.moved)) return true;
+  if (move.replaced != nullptr && move.replaced->is_directory() && engine.parked_above(request, *move.replaced)) return true;
   SharedFd still;  // for who stands in a directory that is replaced
   if (int ignored = 0; move.replaced != nullptr && move.replaced->is_directory()) {
     still = engine.inodes.directory(*move.replaced, ignored);
   }
 
-  const PathStep from = engine.step_of_entry(move.from_directory, move.from_name);
-  const PathStep to = engine.step_of_entry(move.to_directory, move.to_name);
+  const bool moves_directory = move.moved->is_directory();
+  const PathStep from = engine.step_of_entry(move.from_directory, move.from_name, moves_directory);
+  const PathStep to = engine.step_of_entry(move.to_directory, move.to_name, moves_directory);
   // A bound path, or one that leads to one, stays where it is, like a mount point.
-  if (from.node != nullptr || (move.exchange() && to.node != nullptr)) return request.fail(EBUSY);
-  if (const int error = may_join(*move.moved, move.moved_st, from, to); error != 0) return request.fail(error);
+  if (from.node != nullptr || (move.exchange() && to.node != nullptr)) return fail(EBUSY);
+  if (const int error = may_join(*move.moved, move.moved_st, from, to); error != 0) return fail(error);
+  LotId back_to = kNoLot;  // where the other one goes; it may be of another kind
   if (move.exchange() && move.replaced != nullptr) {
-    if (const int error = may_join(*move.replaced, move.replaced_st, to, from); error != 0) return request.fail(error);
+    const bool is_directory = move.replaced->is_directory();
+    const PathStep theirs = engine.step_of_entry(move.to_directory, move.to_name, is_directory);
+    const PathStep ours = engine.step_of_entry(move.from_directory, move.from_name, is_directory);
+    if (const int error = may_join(*move.replaced, move.replaced_st, theirs, ours); error != 0) return fail(error);
+    back_to = ours.lot;
   }
 
   const bool same = move.moved == move.replaced;  // two names of one file: nothing happens
@@ -102,12 +123,16 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
   for (int attempt = 0; attempt < 2 && !admitted; ++attempt) {
     if (attempt == 1) engine.fresh_look(request.worker());
     lock_both(move.moved, move.replaced);
+    if (was_taken(move)) {
+      unlock_both(move.moved, move.replaced);
+      return false;
+    }
     change.clear();
     if (!same) {
       add_move(change, *move.moved, engine.lot_of(*move.moved), to.lot);
       if (move.replaced != nullptr) {
         const LotId theirs = engine.lot_of(*move.replaced);
-        if (move.exchange()) add_move(change, *move.replaced, theirs, from.lot);
+        if (move.exchange()) add_move(change, *move.replaced, theirs, back_to);
       }
     }
     // The replaced file's bytes make room for the moved one's, unless someone keeps it open.
@@ -133,7 +158,7 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
     }
     if (!admitted) unlock_both(move.moved, move.replaced);
   }
-  if (!admitted) return request.fail(ENOSPC);
+  if (!admitted) return fail(ENOSPC);
 
   Fd spare;
   if (move.replaced != nullptr && !same) spare = pin(*move.replaced, move.to_fd->get(), move.to_name, move.replaced_st);
@@ -170,6 +195,7 @@ void rename(Engine& engine, Request& request, Move& move) noexcept {
   }
   unlock_both(move.moved, move.replaced);
   request.finish(-error);
+  return true;
 }
 
 void rename(Engine& engine, Request& request, Inode& parent, std::uint64_t newdir, unsigned flags,
@@ -177,10 +203,12 @@ void rename(Engine& engine, Request& request, Inode& parent, std::uint64_t newdi
   Inode* const to = is_virtual(newdir) ? nullptr : engine.inodes.find(newdir);
   if (to == nullptr) return request.fail(is_virtual(newdir) ? EXDEV : ESTALE);
   const char* const name = request.text(names);
-  Move move{parent, name, *to, request.text(names + std::strlen(name) + 1), flags};
-  rename(engine, request, move);
-  if (move.moved != nullptr) engine.inodes.drop(*move.moved);
-  if (move.replaced != nullptr) engine.inodes.drop(*move.replaced);
+  for (bool done = false; !done;) {
+    Move move{parent, name, *to, request.text(names + std::strlen(name) + 1), flags};
+    done = rename(engine, request, move);
+    if (move.moved != nullptr) engine.inodes.drop(*move.moved);
+    if (move.replaced != nullptr) engine.inodes.drop(*move.replaced);
+  }
 }
 
 }  // namespace
@@ -208,7 +236,7 @@ void op_link(Engine& engine, Request& request, Inode& parent) noexcept {
   int error = 0;
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
-  const LotId lot = engine.step_of_entry(parent, name).lot;
+  const LotId lot = engine.step_of_entry(parent, name, false).lot;
   struct stat st {};
   inode->lock.lock();
   if (engine.lot_of(*inode) != lot) {

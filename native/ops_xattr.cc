@@ -90,6 +90,7 @@ void ask_own(Engine& engine, Request& request, Inode& inode, std::string_view na
   VirtualQuestion question;
   question.op = VirtualOp::setxattr;
   question.path = engine.path_of(inode);
+  if (question.path.empty()) return request.fail(ENOENT);
   question.name = name;
   question.has_value = has_value;
   if (has_value) question.data.assign(value, length);

@@ -51,6 +51,7 @@ inline constexpr uint32_t WRITE_KILL_SUIDGID = 4;
 inline constexpr uint32_t SETXATTR_ACL_KILL_SGID = 1;
 
 inline constexpr int32_t NOTIFY_INVAL_INODE = 2;
+inline constexpr int32_t NOTIFY_INVAL_ENTRY = 3;
 
 struct InHeader {
   uint32_t len, opcode;
@@ -188,6 +189,10 @@ struct NotifyInvalInodeOut {
   uint64_t ino;
   int64_t off, len;
 };
+struct NotifyInvalEntryOut {  // the name and a NUL follow
+  uint64_t parent;
+  uint32_t namelen, flags;
+};
 struct BackingMap {
   int32_t fd;
   uint32_t flags;
@@ -196,6 +201,7 @@ struct BackingMap {
 
 static_assert(sizeof(InHeader) == 40 && sizeof(OutHeader) == 16 && sizeof(Attr) == 88 && sizeof(EntryOut) == 128);
 static_assert(sizeof(InitIn) == 64 && sizeof(InitOut) == 64 && sizeof(SetattrIn) == 88 && sizeof(Statx) == 256);
+static_assert(sizeof(NotifyInvalEntryOut) == 16);
 static_assert(sizeof(WriteIn) == 40 && sizeof(OpenOut) == 16 && sizeof(StatfsOut) == 80 && sizeof(Dirent) == 24);
 
 inline constexpr unsigned long kIocClone = _IOR(229, 0, uint32_t);

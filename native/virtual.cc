@@ -1,14 +1,10 @@
 #include "virtual.h"
 
-#include <linux/capability.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cinttypes>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 
@@ -17,10 +13,22 @@ namespace vreserve {
 namespace {
 
 // The number shown by stat: the same for every snapshot of one file.
-std::uint64_t inode_number(LotId scope, const std::string& path) noexcept {
+std::uint64_t inode_number(LotId scope, const std::string& directory, const std::string& path) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325ULL ^ scope;
-  for (const char byte : path) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3ULL;
+  const auto mix = [&hash](unsigned char byte) { hash = (hash ^ byte) * 0x100000001b3ULL; };
+  for (const char byte : directory) mix(static_cast<unsigned char>(byte));
+  mix(0);
+  for (const char byte : path) mix(static_cast<unsigned char>(byte));
   return hash >> 1;
+}
+
+VirtualQuestion question_of(const VirtualNode& node, VirtualOp op) {
+  VirtualQuestion question;
+  question.op = op;
+  question.scope = node.scope;
+  question.directory = node.directory;
+  question.path = node.path;
+  return question;
 }
 
 std::int64_t now_ms() noexcept {
@@ -35,46 +43,9 @@ bool lasts(VirtualKind kind) noexcept { return kind != VirtualKind::snapshot; }
 
 }  // namespace
 
-int read_caller(pid_t pid, Caller& caller) noexcept {
-  if (pid <= 0) return EACCES;  // a process that this namespace does not see
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/status", pid);
-  FILE* const status = std::fopen(path, "re");
-  if (status == nullptr) return EACCES;
-  caller.pid = pid;
-  std::uint64_t effective = 0;
-  char line[4096];
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  while (std::fgets(line, sizeof line, status) != nullptr) {
-    if (std::sscanf(line, "Uid: %u %u %u %u", &a, &b, &c, &d) == 4) caller.uid = d;
-    if (std::sscanf(line, "Gid: %u %u %u %u", &a, &b, &c, &d) == 4) caller.gid = d;
-    if (std::strncmp(line, "Groups:", 7) == 0) {
-      char* at = line + 7;
-      for (;;) {
-        char* end = nullptr;
-        const unsigned long group = std::strtoul(at, &end, 10);
-        if (end == at) break;
-        caller.groups.push_back(static_cast<gid_t>(group));
-        at = end;
-      }
-    }
-    std::sscanf(line, "CapEff: %" SCNx64, &effective);
-  }
-  std::fclose(status);
-  char theirs[64] = "", ours[64] = "";
-  std::snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
-  const ssize_t length = ::readlink(path, theirs, sizeof theirs - 1);
-  const ssize_t own = ::readlink("/proc/self/ns/user", ours, sizeof ours - 1);
-  // Capabilities of another user namespace are not meant for what this mount holds.
-  const bool here = length > 0 && own > 0 && std::strcmp(theirs, ours) == 0;
-  caller.fsetid = here && (effective & (1ULL << CAP_FSETID)) != 0;
-  caller.sys_admin = here && (effective & (1ULL << CAP_SYS_ADMIN)) != 0;
-  return 0;
-}
-
 void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
   attr = {};
-  attr.ino = inode_number(node.scope, node.path);
+  attr.ino = inode_number(node.scope, node.directory, node.path);
   attr.mode = kind_bits(node.kind) | node.mode;
   attr.nlink = node.kind == VirtualKind::directory ? 2 : 1;
   attr.size = static_cast<std::uint64_t>(node.kind == VirtualKind::directory ? 0 : node.size);
@@ -102,27 +73,29 @@ bool Virtual::find(std::uint64_t nodeid, VirtualNode& node) noexcept {
   return true;
 }
 
-VirtualNode Virtual::top(LotId scope) noexcept {
+VirtualNode Virtual::top(LotId scope, const std::string& directory) noexcept {
   VirtualAnswer answer;
   answer.kind = VirtualKind::directory;
   answer.mode = 0555;
   answer.mtime_ms = now_ms();
-  return enter(scope, "", answer);
+  return enter(scope, directory, "", answer);
 }
 
-VirtualNode Virtual::enter(LotId scope, const std::string& path, const VirtualAnswer& answer) noexcept {
+VirtualNode Virtual::enter(LotId scope, const std::string& directory, const std::string& path,
+                           const VirtualAnswer& answer) noexcept {
   const std::lock_guard guard(mutex_);
   VirtualNode* node = nullptr;
   if (lasts(answer.kind)) {
-    if (const auto known = lasting_.find({scope, path}); known != lasting_.end()) node = &nodes_.at(known->second);
+    if (const auto known = lasting_.find({scope, directory, path}); known != lasting_.end()) node = &nodes_.at(known->second);
   }
   if (node == nullptr) {
     const std::uint64_t id = kVirtualBit | next_id_++;
     node = &nodes_[id];
     node->id = id;
     node->scope = scope;
+    node->directory = directory;
     node->path = path;
-    if (lasts(answer.kind)) lasting_[{scope, path}] = id;
+    if (lasts(answer.kind)) lasting_[{scope, directory, path}] = id;
   }
   node->kind = answer.kind;
   node->mode = answer.mode;
@@ -139,7 +112,8 @@ void Virtual::forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept {
   if (found == nodes_.end()) return;
   found->second.nlookup -= std::min(found->second.nlookup, lookups);
   if (found->second.nlookup != 0) return;
-  if (lasts(found->second.kind)) lasting_.erase({found->second.scope, found->second.path});
+  const VirtualNode& node = found->second;
+  if (lasts(node.kind)) lasting_.erase({node.scope, node.directory, node.path});
   nodes_.erase(found);
 }
 
@@ -197,17 +171,16 @@ void Virtual::fail(int fd, std::uint64_t unique, int error) noexcept { device_.a
 
 void Virtual::lookup(Request& request, const VirtualNode& parent) noexcept {
   if (parent.kind != VirtualKind::directory) return request.fail(ENOTDIR);
-  VirtualQuestion question;
-  question.op = VirtualOp::lookup;
-  question.scope = parent.scope;
+  VirtualQuestion question = question_of(parent, VirtualOp::lookup);
   question.path = parent.path.empty() ? request.text(0) : parent.path + "/" + request.text(0);
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
   ask(request, std::move(question),
-      [this, fd, unique, scope = parent.scope, path = question.path](const VirtualAnswer& answer) {
+      [this, fd, unique, scope = parent.scope, directory = parent.directory,
+       path = question.path](const VirtualAnswer& answer) {
         if (answer.error != 0) return fail(fd, unique, answer.error);
         fuse::EntryOut out{};
-        fill(enter(scope, path, answer), out);
+        fill(enter(scope, directory, path, answer), out);
         reply(fd, unique, &out, sizeof out);
       });
 }
@@ -220,10 +193,7 @@ void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
     return out;
   };
   if (node.kind != VirtualKind::stream) return request.reply(out_of(node));
-  VirtualQuestion question;  // its size grows
-  question.op = VirtualOp::lookup;
-  question.scope = node.scope;
-  question.path = node.path;
+  VirtualQuestion question = question_of(node, VirtualOp::lookup);  // its size grows
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
   ask(request, std::move(question), [this, fd, unique, node, out_of](const VirtualAnswer& answer) {
@@ -262,10 +232,7 @@ void Virtual::open(Request& request, const VirtualNode& node) noexcept {
     out.open_flags = fuse::FOPEN_KEEP_CACHE | fuse::FOPEN_NOFLUSH;
     return request.reply(out);
   }
-  VirtualQuestion question;
-  question.op = VirtualOp::open;
-  question.scope = node.scope;
-  question.path = node.path;
+  VirtualQuestion question = question_of(node, VirtualOp::open);
   question.for_writing = writes;
   if (const int error = read_caller(static_cast<pid_t>(request.header().pid), question.caller);
       error != 0 && node.kind == VirtualKind::control) {
@@ -290,8 +257,7 @@ void Virtual::read(Request& request, const VirtualNode& node) noexcept {
     const std::size_t from = std::min<std::size_t>(in->offset, size);
     return request.reply(node.content->data() + from, std::min<std::size_t>(in->size, size - from));
   }
-  VirtualQuestion question;
-  question.op = VirtualOp::read;
+  VirtualQuestion question = question_of(node, VirtualOp::read);
   question.handle = in->fh;
   question.offset = in->offset;
   question.length = in->size;
@@ -303,12 +269,11 @@ void Virtual::read(Request& request, const VirtualNode& node) noexcept {
   });
 }
 
-void Virtual::write(Request& request) noexcept {
+void Virtual::write(Request& request, const VirtualNode& node) noexcept {
   request.pull();
   const auto* const in = request.as<fuse::WriteIn>();
   if (in == nullptr || request.body().size() < sizeof *in + in->size) return request.fail(EINVAL);
-  VirtualQuestion question;
-  question.op = VirtualOp::write;
+  VirtualQuestion question = question_of(node, VirtualOp::write);
   question.handle = in->fh;
   question.offset = in->offset;
   question.data.assign(request.body().data() + sizeof *in, in->size);
@@ -321,9 +286,8 @@ void Virtual::write(Request& request) noexcept {
   });
 }
 
-void Virtual::tell(Request& request, VirtualOp op, std::uint64_t handle) noexcept {
-  VirtualQuestion question;
-  question.op = op;
+void Virtual::tell(Request& request, const VirtualNode& node, VirtualOp op, std::uint64_t handle) noexcept {
+  VirtualQuestion question = question_of(node, op);
   question.handle = handle;
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
@@ -331,38 +295,58 @@ void Virtual::tell(Request& request, VirtualOp op, std::uint64_t handle) noexcep
       [this, fd, unique](const VirtualAnswer& answer) { device_.answer(fd, unique, -answer.error, {}); });
 }
 
+Virtual::Listing Virtual::listing_of(std::uint64_t nodeid) noexcept {
+  const std::lock_guard guard(mutex_);
+  const auto found = listings_.find(nodeid);
+  return found == listings_.end() ? nullptr : found->second;
+}
+
+void Virtual::keep_listing(std::uint64_t nodeid, Listing listing) noexcept {
+  const std::lock_guard guard(mutex_);
+  listings_.erase(nodeid);
+  if (listings_.size() >= kListings) listings_.erase(listings_.begin());
+  listings_.emplace(nodeid, std::move(listing));
+}
+
 void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcept {
   const auto* const in = request.as<fuse::ReadIn>();
   if (in == nullptr) return request.fail(EINVAL);
   if (node.kind != VirtualKind::directory) return request.fail(ENOTDIR);
-  VirtualQuestion question;
-  question.op = VirtualOp::list;
-  question.scope = node.scope;
-  question.path = node.path;
+  const auto piece = [plus, offset = in->offset, most = in->size, node](const std::vector<VirtualName>& names) {
+    std::string out;
+    for (std::size_t i = offset; i < names.size(); ++i) {
+      fuse::Dirent entry{};
+      entry.ino = inode_number(node.scope, node.directory,
+                               node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
+      entry.off = i + 1;
+      entry.namelen = static_cast<std::uint32_t>(names[i].name.size());
+      entry.type = kind_bits(names[i].kind) >> 12;
+      const std::size_t head = plus ? sizeof(fuse::EntryOut) : 0;
+      const std::size_t size = (head + sizeof entry + entry.namelen + 7) & ~std::size_t{7};
+      if (out.size() + size > most) break;
+      const std::size_t at = out.size();
+      out.resize(at + size);  // an entry of nodeid 0 is listed and not looked up
+      std::memcpy(out.data() + at + head, &entry, sizeof entry);
+      std::memcpy(out.data() + at + head + sizeof entry, names[i].name.data(), names[i].name.size());
+    }
+    return out;
+  };
+  if (const Listing known = in->offset == 0 ? nullptr : listing_of(node.id)) {
+    const std::string out = piece(*known);
+    return request.reply(out.data(), out.size());
+  }
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
-  ask(request, std::move(question),
-      [this, fd, unique, plus, offset = in->offset, most = in->size, node](const VirtualAnswer& answer) {
-        if (answer.error != 0) return fail(fd, unique, answer.error);
-        std::vector<VirtualName> names{{".", VirtualKind::directory}, {"..", VirtualKind::directory}};
-        names.insert(names.end(), answer.names.begin(), answer.names.end());
-        std::string out;
-        for (std::size_t i = offset; i < names.size(); ++i) {
-          fuse::Dirent entry{};
-          entry.ino = inode_number(node.scope, node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
-          entry.off = i + 1;
-          entry.namelen = static_cast<std::uint32_t>(names[i].name.size());
-          entry.type = kind_bits(names[i].kind) >> 12;
-          const std::size_t head = plus ? sizeof(fuse::EntryOut) : 0;
-          const std::size_t size = (head + sizeof entry + entry.namelen + 7) & ~std::size_t{7};
-          if (out.size() + size > most) break;
-          const std::size_t at = out.size();
-          out.resize(at + size);  // an entry of nodeid 0 is listed and not looked up
-          std::memcpy(out.data() + at + head, &entry, sizeof entry);
-          std::memcpy(out.data() + at + head + sizeof entry, names[i].name.data(), names[i].name.size());
-        }
-        reply(fd, unique, out.data(), out.size());
-      });
+  ask(request, question_of(node, VirtualOp::list), [this, fd, unique, piece, id = node.id](const VirtualAnswer& answer) {
+    if (answer.error != 0) return fail(fd, unique, answer.error);
+    auto names = std::make_shared<std::vector<VirtualName>>();
+    names->push_back({".", VirtualKind::directory});
+    names->push_back({"..", VirtualKind::directory});
+    names->insert(names->end(), answer.names.begin(), answer.names.end());
+    const std::string out = piece(*names);
+    keep_listing(id, std::move(names));
+    reply(fd, unique, out.data(), out.size());
+  });
 }
 
 void Virtual::serve(Request& request) noexcept {
@@ -385,7 +369,7 @@ void Virtual::serve(Request& request) noexcept {
     case fuse::READ:
       return read(request, node);
     case fuse::WRITE:
-      return write(request);
+      return write(request, node);
     case fuse::READDIR:
       return list(request, node, false);
     case fuse::READDIRPLUS:
@@ -393,12 +377,12 @@ void Virtual::serve(Request& request) noexcept {
     case fuse::FLUSH: {
       const auto* const in = request.as<fuse::FlushIn>();
       if (in == nullptr || node.kind != VirtualKind::control) return request.done();
-      return tell(request, VirtualOp::flush, in->fh);
+      return tell(request, node, VirtualOp::flush, in->fh);
     }
     case fuse::RELEASE: {
       const auto* const in = request.as<fuse::ReleaseIn>();
       if (in == nullptr || !lasts(node.kind)) return request.done();
-      return tell(request, VirtualOp::release, in->fh);
+      return tell(request, node, VirtualOp::release, in->fh);
     }
     case fuse::FSYNC:
     case fuse::FSYNCDIR:

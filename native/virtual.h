@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -29,7 +30,9 @@ struct Caller {
   gid_t gid = 0;
   std::vector<gid_t> groups;
   // Effective, and in the daemon's own user namespace.
+  bool home = false;  // in the daemon's own user namespace
   bool fsetid = false;
+  bool dac_override = false;
   bool sys_admin = false;
 };
 // 0, or EACCES when the process cannot be seen.
@@ -42,6 +45,7 @@ struct VirtualQuestion {
   VirtualOp op = VirtualOp::lookup;
   std::uint64_t token = 0;
   LotId scope = kDefaultLot;
+  std::string directory = "/";  // in whose `.vreserve` it was named, absolute in the mount
   std::string path;
   Caller caller;
   bool for_writing = false;
@@ -73,6 +77,7 @@ struct VirtualAnswer {
 struct VirtualNode {
   std::uint64_t id = 0;
   LotId scope = kDefaultLot;
+  std::string directory = "/";
   std::string path;
   VirtualKind kind = VirtualKind::directory;
   std::uint32_t mode = 0555;
@@ -94,7 +99,7 @@ class Virtual {
   void set_sink(Sink sink) noexcept { sink_ = std::move(sink); }
 
   // The `.vreserve` directory of a lot's own directory (or of the root), with one more lookup.
-  [[nodiscard]] VirtualNode top(LotId scope) noexcept;
+  [[nodiscard]] VirtualNode top(LotId scope, const std::string& directory) noexcept;
   // Serves a request on a virtual node.
   void serve(Request& request) noexcept;
   void forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept;
@@ -110,6 +115,9 @@ class Virtual {
   static void fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept;
 
  private:
+  using Listing = std::shared_ptr<const std::vector<VirtualName>>;
+  static constexpr std::size_t kListings = 16;
+
   struct Pending {
     int fd = -1;
     std::uint64_t unique = 0;
@@ -117,15 +125,18 @@ class Virtual {
   };
 
   [[nodiscard]] bool find(std::uint64_t nodeid, VirtualNode& node) noexcept;
-  [[nodiscard]] VirtualNode enter(LotId scope, const std::string& path, const VirtualAnswer& answer) noexcept;
+  [[nodiscard]] VirtualNode enter(LotId scope, const std::string& directory, const std::string& path,
+                                  const VirtualAnswer& answer) noexcept;
   void lookup(Request& request, const VirtualNode& parent) noexcept;
   void getattr(Request& request, const VirtualNode& node) noexcept;
   void statx(Request& request, const VirtualNode& node) noexcept;
   void open(Request& request, const VirtualNode& node) noexcept;
   void read(Request& request, const VirtualNode& node) noexcept;
-  void write(Request& request) noexcept;
+  void write(Request& request, const VirtualNode& node) noexcept;
   void list(Request& request, const VirtualNode& node, bool plus) noexcept;
-  void tell(Request& request, VirtualOp op, std::uint64_t handle) noexcept;
+  [[nodiscard]] Listing listing_of(std::uint64_t nodeid) noexcept;
+  void keep_listing(std::uint64_t nodeid, Listing listing) noexcept;
+  void tell(Request& request, const VirtualNode& node, VirtualOp op, std::uint64_t handle) noexcept;
   // Answers a deferred request.
   void reply(int fd, std::uint64_t unique, const void* data, std::size_t size) noexcept;
   void fail(int fd, std::uint64_t unique, int error) noexcept;
@@ -136,8 +147,11 @@ class Virtual {
   std::uint64_t next_id_ = 1;
   std::uint64_t next_token_ = 1;
   std::unordered_map<std::uint64_t, VirtualNode> nodes_;
-  std::map<std::pair<LotId, std::string>, std::uint64_t> lasting_;  // nodes that keep their number
+  // Nodes that keep their number, by scope, directory and path.
+  std::map<std::tuple<LotId, std::string, std::string>, std::uint64_t> lasting_;
   std::unordered_map<std::uint64_t, Pending> pending_;
+  // Of directories that are being read piece by piece, by nodeid: made with the first piece. Never more than kListings.
+  std::map<std::uint64_t, Listing> listings_;
 };
 
 }  // namespace vreserve

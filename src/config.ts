@@ -26,6 +26,9 @@ export interface MountConfig {
   readOnly: boolean;
   reserveBy: ReserveBy;
   journalKeep: JournalKeep;
+  /** Fractions of the capacity: beyond the high one what is past its policy is deleted, down to the low one; null: never by itself. */
+  highWatermark: number | null;
+  lowWatermark: number;
   /** Do not verify the saved usage after a clean start. */
   trust: boolean;
   allowOther: boolean;
@@ -82,6 +85,9 @@ export function parseMount(argv: readonly string[], uid: number): MountConfig {
     throw new VreserveError('USAGE', { reason: 'mount needs a backing directory: mount DATA [MNT] [options]' });
   }
   if (more.length > 0) throw new VreserveError('USAGE', { reason: `mount takes two directories, '${more[0]}' is one too many` });
+  if (config.highWatermark !== null && config.lowWatermark > config.highWatermark) {
+    throw new VreserveError('USAGE', { reason: '--low-watermark must not be above --high-watermark' });
+  }
   return { ...config, backing, mountpoint };
 }
 
@@ -108,6 +114,8 @@ function defaultConfig(uid: number): MountConfig {
     readOnly: false,
     reserveBy: 'writers',
     journalKeep: { ...JOURNAL_KEEP },
+    highWatermark: null,
+    lowWatermark: 0.85,
     trust: false,
     allowOther: uid === 0,
     passthrough: true,

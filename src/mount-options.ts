@@ -4,6 +4,7 @@ import type { JournalKeep, MountConfig } from './config.js';
 import { parseBytes } from './core/bytes.js';
 import { parseDurationMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
+import { parsePercent } from './core/percent.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export const RESERVE_BY = ['writers', 'owners', 'root'] as const;
@@ -68,6 +69,20 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     default: '30d,1GiB',
     help: 'how much of the journal is kept, such as 30d, 1GiB, or both as 30d,1GiB',
     set: (text) => ({ journalKeep: parseJournalKeep(text) }),
+  },
+  'high-watermark': {
+    kind: 'value',
+    unit: 'PERCENT',
+    default: 'never by itself',
+    help: 'when the pool is this full, delete what lots hold past their policy (see reclaim)',
+    set: (text) => ({ highWatermark: parsePercent(text) }),
+  },
+  'low-watermark': {
+    kind: 'value',
+    unit: 'PERCENT',
+    default: '85%',
+    help: 'where reclaiming stops',
+    set: (text) => ({ lowWatermark: parsePercent(text) }),
   },
   trust: {
     kind: 'switch',

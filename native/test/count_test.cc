@@ -1,6 +1,4 @@
 // The full count: trees of all kinds in a temporary directory, counted with one thread and with several.
-#include "count.h"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -10,69 +8,14 @@
 
 #include <cerrno>
 #include <climits>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <thread>
 
-#include "sys.h"
-#include "tap.h"
+#include "tree.h"
 
 using namespace vreserve;
 
 namespace {
-
-// A temporary directory that is emptied when it goes, however deep it is.
-class Tree {
- public:
-  Tree() {
-    std::string name = (std::filesystem::temp_directory_path() / "vreserve-count-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-    root_ = Fd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
-  ~Tree() { CHECK_EQ(std::system(("rm -rf --one-file-system '" + path_ + "'").c_str()), 0); }
-  Tree(const Tree&) = delete;
-  Tree& operator=(const Tree&) = delete;
-
-  [[nodiscard]] std::string at(const std::string& path) const { return path_ + path; }
-  [[nodiscard]] int root() const { return root_.get(); }
-  void directory(const std::string& path) const { CHECK_EQ(::mkdir(at(path).c_str(), 0755), 0); }
-  void empty_file(const std::string& path) const {
-    CHECK_EQ(::close(::open(at(path).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)), 0);
-  }
-  // Written in full, so that nothing of it is a hole.
-  void file(const std::string& path, std::size_t bytes) const {
-    const Fd fd(::open(at(path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    const std::string data(bytes, 'x');
-    CHECK_EQ(::write(fd.get(), data.data(), data.size()), static_cast<ssize_t>(bytes));
-    CHECK_EQ(::fsync(fd.get()), 0);  // blocks are allocated by now
-  }
-  void link(const std::string& from, const std::string& to) const {
-    CHECK_EQ(::link(at(from).c_str(), at(to).c_str()), 0);
-  }
-  [[nodiscard]] CountOutcome count(const std::string& path = "/", unsigned threads = 3) {
-    progress.files = progress.directories = progress.bytes = 0;
-    auto outcome = count_tree(root(), path, paths, threads, progress);
-    CHECK_EQ(outcome.error_path, "");
-    return outcome;
-  }
-
-  Paths paths;
-  CountProgress progress;
-
- private:
-  std::string path_;
-  Fd root_;
-};
-
-// What the outcome has for the lot.
-bool holds(CountOutcome& outcome, LotId lot, std::int64_t bytes, std::int64_t objects) {
-  const auto& count = outcome.lots[lot];
-  if (count.bytes == bytes && count.objects == objects) return true;
-  std::printf("# lot %u: %lld bytes, %lld objects\n", lot, static_cast<long long>(count.bytes),
-              static_cast<long long>(count.objects));
-  return false;
-}
 
 int open_descriptors() {
   DIR* const directory = ::opendir("/proc/self/fd");
@@ -105,10 +48,10 @@ TEST("files, by the lots that own their paths") {
   tree.file("/a/b/three", 300);
   tree.file("/a/bb/four", 4'000);
   tree.file("/a/file", 50'000);
-  tree.paths.bind("/a", 2);
-  tree.paths.bind("/a/b", 3);
-  tree.paths.bind("/a/file", 4);
-  tree.paths.bind("/gone", 5);
+  tree.paths.bind("/a", {2});
+  tree.paths.bind("/a/b", {3});
+  tree.paths.bind("/a/file", {4});
+  tree.paths.bind("/gone", {5});
   for (const unsigned threads : {1U, 2U, 8U}) {
     auto outcome = tree.count("/", threads);
     CHECK_EQ(outcome.error, 0);
@@ -132,7 +75,7 @@ TEST("a subtree, a single file, and what is absent") {
   tree.file("/a/one", 10);
   tree.file("/a/b/two", 5);
   CHECK_EQ(::symlink("a", tree.at("/link").c_str()), 0);
-  tree.paths.bind("/a/b", 2);
+  tree.paths.bind("/a/b", {2});
   auto outcome = tree.count("//a/");
   CHECK(holds(outcome, kDefaultLot, 10, 1) && holds(outcome, 2, 5, 1));
   outcome = tree.count("/a/b/two");
@@ -186,10 +129,10 @@ TEST("an inode with several names counts once, where its bytewise first path is"
   tree.file("/c/slash", 1'000);
   tree.link("/c/slash", "/a/z");
   tree.link("/c/slash", "/a.x/a");  // '.' comes before '/'
-  tree.paths.bind("/a", 2);
-  tree.paths.bind("/a.x", 3);
-  tree.paths.bind("/b", 4);
-  tree.paths.bind("/c", 5);
+  tree.paths.bind("/a", {2});
+  tree.paths.bind("/a.x", {3});
+  tree.paths.bind("/b", {4});
+  tree.paths.bind("/c", {5});
   for (int round = 0; round < 20; ++round) {
     auto outcome = tree.count("/", 1 + static_cast<unsigned>(round) % 4);
     CHECK(holds(outcome, 2, 0, 0));
@@ -256,7 +199,7 @@ TEST("a tree deeper than PATH_MAX") {
   std::string path;
   for (int i = 0; i < 60; ++i) path += "/" + name;
   CHECK(path.size() > 2 * PATH_MAX);
-  tree.paths.bind(path, 2);
+  tree.paths.bind(path, {2});
   auto outcome = tree.count();
   CHECK_EQ(outcome.error, 0);
   CHECK(holds(outcome, 2, 5, 1));
@@ -308,7 +251,7 @@ TEST("a directory of many files is read in many pieces") {
   for (int i = 0; i < 5'000; ++i) {
     tree.empty_file("/a-somewhat-long-name-" + std::to_string(i));
   }
-  tree.paths.bind("/a-somewhat-long-name-77", 2);
+  tree.paths.bind("/a-somewhat-long-name-77", {2});
   auto outcome = tree.count();
   CHECK(holds(outcome, kDefaultLot, 0, 4'999));
   CHECK(holds(outcome, 2, 0, 1));

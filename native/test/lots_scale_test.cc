@@ -1,6 +1,7 @@
 // The meter at its limits: numbers near 2^63, deep lattices, 100,000 lots, and threads that race for the last bytes.
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -29,6 +30,13 @@ void race(Body body) {
   for (auto& thread : threads) thread.join();
 }
 
+template <typename Body>
+double nanoseconds(Body body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
 
 TEST("numbers near the end of their range neither wrap nor lie") {
@@ -53,7 +61,7 @@ TEST("a lattice 20 deep with three parents each is as quick and exact as a chain
     if (level > 0) parents = {level * 3 - 1, level * 3, level * 3 + 1};
     for (LotId i = 0; i < 3; ++i) pool.start(2 + level * 3 + i, {}, parents);
   }
-  CHECK_EQ(pool.change({{.lot = 59, .bytes = 1'000'000'000'000'000}}, true), 0);  // 3^20 paths: need passes 2^63
+  CHECK_EQ(pool.change({{.lot = 59, .bytes = 1'000'000'000'000'000}}, true), 0);  // 3^20 paths
   CHECK_EQ(pool.used(2), 1'000'000'000'000'000);
   CHECK_EQ(pool.change({{.lot = 59, .bytes = -1'000'000'000'000'000}}), 0);
   CHECK_EQ(pool.pool().set_aside, 0);
@@ -71,8 +79,74 @@ TEST("100,000 lots, chained by twenties") {
   CHECK_EQ(pool.used(2), 100);
   CHECK_EQ(pool.pool().set_aside, 500'000);  // a leaf's unfilled 100 are needed by all above it
   CHECK_EQ(pool.drain().size(), 100'000U);
-  for (LotId id = 2; id < 100'002; ++id) CHECK_EQ(pool.remove(id, kDefaultLot), 0);
+  for (LotId id = 2; id < 100'002; ++id) {  // the top of a chain each time
+    Reshape what{.gone = {{id, kDefaultLot}}};
+    if ((id - 2) % 20 < 19) what.lots = {{id + 1, pool.shapes[id + 1].policy, {}}};
+    CHECK_EQ(pool.change_lots(what).error, 0);
+  }
   CHECK_EQ(pool.own(kDefaultLot).bytes, 500'000);
+}
+
+TEST("a charge costs little more 20 lots deep than in one") {
+  constexpr LotId kLots = 100'000;
+  constexpr int kCharges = 200'000;
+  Meter meter;
+  meter.set_pool(kUnlimited, 0, 4096);
+  const auto add = nanoseconds([&] {
+    for (LotId id = 2; id < kLots + 2; ++id) {
+      const LotId parent = id - 1;
+      const LotId depth = (id - 2) % 20;
+      const Policy policy{.dedicated_bytes = 2'000'000'000 - depth, .opportunistic_bytes = 2'000'000'000};
+      CHECK_EQ(meter.add(id, policy, depth == 0 ? std::span<const LotId>{} : std::span(&parent, 1), {}), 0);
+    }
+  });
+  std::printf("# add: %.0f ns a lot\n", add / kLots);
+  const auto report = [&](const char* what, LotId first, LotId chains) {
+    std::mt19937 random(1);
+    const auto spent = nanoseconds([&] {
+      for (int n = 0; n < kCharges; ++n) {
+        CHECK_EQ(meter.charge_up_to(first + random() % chains * 20, 1, false, true), 1);
+      }
+    });
+    std::printf("# charge: %.0f ns %s\n", spent / kCharges, what);
+  };
+  report("in one lot", 2, 1);
+  report("20 deep in one", 21, 1);
+  report("in any of 5,000 lots", 2, 5'000);
+  report("20 deep in any of 5,000", 21, 5'000);
+  const auto leaves = nanoseconds([&] {
+    for (LotId id = 0; id < 10'000; ++id) {
+      CHECK_EQ(meter.reshape({.lots = {{200'000 + id, reservation(1), {21 + id % 5'000 * 20}}}}).error, 0);
+    }
+  });
+  std::printf("# reshape: %.0f ns a new leaf 20 deep\n", leaves / 10'000);
+}
+
+TEST("lots come, are filled and go while others write below the same grant") {
+  Pool pool;
+  pool.start(2, limited(50'000), {});
+  pool.start(3, {}, {2});
+  pool.start(4, {}, {2});
+  std::atomic<std::int64_t> held{0};
+  race([&](unsigned number) {
+    const LotId leaf = 100 + number;
+    for (int step = 0; step < 1'000; ++step) {
+      const bool made = pool.reshape({.lots = {{leaf, reservation(100), {3, 4}}}}).error == 0;
+      const auto got = pool.charge_up_to(made ? leaf : 3, 60, false, true);
+      CHECK(!made || got == 60);  // its own, whatever the others do
+      pool.landed(got);
+      held += got;
+      if (!made) continue;
+      if (step % 3 == 0) CHECK_EQ(pool.reshape({.lots = {{leaf, reservation(100), {4}}}}).error, 0);
+      CHECK_EQ(pool.reshape({.gone = {{leaf, 3}}, .force = true}).error, 0);
+    }
+  });
+  CHECK(held > 40'000 && held <= 50'000);
+  CHECK_EQ(pool.used(2), held.load());
+  CHECK_EQ(pool.own(3).bytes, held.load());
+  CHECK_EQ(pool.used(4), 0);
+  CHECK_EQ(pool.pool().set_aside, 0);
+  CHECK_EQ(pool.room(3), 50'000 - held);
 }
 
 TEST("8 threads race for the last bytes of a grant: exactly the grant lands") {

@@ -1,5 +1,6 @@
 // The data plane without Node, for running a real mount under the sanitizers. Commands come on standard input, one a
-// line: `admit ID PATH BYTES`, `release ID`, `count`, `usage`, `quit`; each answers with one line.
+// line: `admit ID PATH BYTES [nonrecursive]`, `exclude ID PATH`, `unlink ID PATH`, `release ID`, `count`, `usage`, `quit`;
+// each answers with one line.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,15 +39,45 @@ void print_count(Engine& engine) {
   std::cout << (equal ? "equal" : "DIFFERENT") << std::endl;
 }
 
+void print_admission(const Admission& admission) {
+  std::cout << (admission.error == 0 ? "granted" : "refused") << " " << admission.error << " " << admission.held
+            << std::endl;
+}
+
 void admit(Engine& engine, std::istringstream& words) {
   LotSpec spec;
-  std::string path;
-  words >> spec.id >> path >> spec.policy.dedicated_bytes;
-  spec.name = path;
+  BoundPath bound;
+  std::string kind;
+  words >> spec.id >> bound.path >> spec.policy.dedicated_bytes >> kind;
+  spec.name = bound.path;
   spec.policy.opportunistic_bytes = 0;
-  const Admission admission = engine.admit(spec, path);
-  std::cout << (admission.error == 0 ? "granted" : "refused") << " " << admission.error << " "
-            << (admission.error == 0 ? admission.usage.bytes : admission.held) << std::endl;
+  bound.binding = {spec.id, kind != "nonrecursive", false};
+  print_admission(engine.reshape({.lots = {spec}, .gone = {}, .bind = {bound}, .unbind = {}, .must_cover = true}));
+}
+
+void exclude(Engine& engine, std::istringstream& words) {
+  BoundPath bound;
+  words >> bound.binding.lot >> bound.path;
+  bound.binding.exclude = true;
+  print_admission(engine.reshape({.lots = {}, .gone = {}, .bind = {bound}, .unbind = {}}));
+}
+
+// As reclaiming does: whatever inode is there now.
+void unlink(Engine& engine, std::istringstream& words, const std::string& view) {
+  LotId lot = kNoLot;
+  std::string path;
+  words >> lot >> path;
+  struct stat st {};
+  std::int64_t bytes = 0;
+  const int error = ::lstat((view + path).c_str(), &st) != 0 ? -errno : engine.unlink(path, st.st_ino, lot, bytes);
+  std::cout << "unlinked " << error << " " << bytes << std::endl;
+}
+
+void release(Engine& engine, std::istringstream& words) {
+  LotId id = kNoLot;
+  words >> id;
+  const Admission admission = engine.reshape({.lots = {}, .gone = {id}, .bind = {}, .unbind = {}, .force = true});
+  std::cout << "released " << -admission.error << std::endl;
 }
 
 }  // namespace
@@ -98,11 +129,9 @@ int main(int argc, char** argv) {
     if (command == "usage") print_usage(engine);
     if (command == "count") print_count(engine);
     if (command == "admit") admit(engine, words);
-    if (command == "release") {
-      LotId id = kNoLot;
-      words >> id;
-      std::cout << "released " << engine.release(id) << std::endl;
-    }
+    if (command == "exclude") exclude(engine, words);
+    if (command == "unlink") unlink(engine, words, info.view_path);
+    if (command == "release") release(engine, words);
   }
   (void)engine.unmount(true);
   while (!ended) ::usleep(1000);

@@ -1,11 +1,11 @@
 // `vreserve check`: counts the backing and compares with what is recorded, on a live mount or on a backing directory at rest.
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { sendControl } from '../client/control.js';
 import { formatBytes, formatCount } from '../core/bytes.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { CheckedLot, CheckReport, Progress } from '../views/host.js';
 import type { Command } from './command.js';
-import { sendControl } from './control.js';
 import { isVreserve, mountAt, realPathOf } from './mountinfo.js';
 import { checkAtRest } from './offline.js';
 import { alignColumns, ProgressLine, print, printJson } from './output.js';

@@ -13,6 +13,11 @@ export const COMMANDS: Record<string, Entry> = {
   reserve: { summary: 'reserve bytes for a path', load: async () => (await import('./reserve.js')).reserve },
   extend: { summary: 'give a reservation more bytes', load: async () => (await import('./extend.js')).extend },
   release: { summary: 'give a reservation back', load: async () => (await import('./release.js')).release },
+  lot: { summary: 'make, change and ask about lots', load: async () => (await import('./lot.js')).lot },
+  reclaim: {
+    summary: 'list or delete what lots hold past their policy',
+    load: async () => (await import('./reclaim.js')).reclaim,
+  },
   report: { summary: 'show the pool and its lots', load: async () => (await import('./report.js')).report },
   check: { summary: 'count the backing and compare', load: async () => (await import('./check.js')).check },
   ledger: { summary: 'show the journal', load: async () => (await import('./ledger.js')).ledger },

@@ -1,8 +1,9 @@
 // `vreserve extend`: changes the bytes of a reservation that is there.
+
+import { sendControl } from '../client/control.js';
 import { parseBytes } from '../core/bytes.js';
 import type { LotJson } from '../views/json.js';
 import type { Command } from './command.js';
-import { sendControl } from './control.js';
 import { print, printJson } from './output.js';
 import { grantLine } from './reserve.js';
 import { findPlace } from './where.js';

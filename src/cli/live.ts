@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
-import { isWithin } from '../core/paths.js';
+import { ownerOf } from '../core/paths.js';
 import type { LotJson } from '../views/json.js';
 
 /** report.json, as far as commands read it. Bytes are exact integers. */
@@ -30,15 +30,8 @@ export function readReport(mountpoint: string): Report {
   return JSON.parse(readOwn(mountpoint, 'report.json')) as Report;
 }
 
-/** The lot that owns the path: the one with the longest path that the path is or lies below, else the first (default) lot. */
-export function owningLot(report: Report, path: string): LotJson | undefined {
-  let best = report.lots[0];
-  let length = -1;
-  for (const lot of report.lots) {
-    if (lot.path?.startsWith('/') && isWithin(path, lot.path) && lot.path.length > length) {
-      best = lot;
-      length = lot.path.length;
-    }
-  }
-  return best;
+/** The lot that owns the path: the first (default) lot where no other does. */
+export function owningLot(report: Report, path: string, isDirectory: boolean): LotJson | undefined {
+  const bound = new Map(report.lots.flatMap((lot) => lot.paths.map((each) => [each.path, { ...each, lot }] as const)));
+  return ownerOf(path, isDirectory, (each) => bound.get(each)) ?? report.lots[0];
 }

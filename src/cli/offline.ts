@@ -12,6 +12,7 @@ import { Rights } from '../engine/rights.js';
 import { LEDGER_FILE, openLedger } from '../ledger/sqlite.js';
 import { quietLog } from '../log.js';
 import type { CheckReport } from '../views/host.js';
+import { Users } from '../views/users.js';
 import { ProgressLine } from './output.js';
 
 /** `backing` is a real path. Throws BACKING_…, ALREADY_SERVED, LEDGER_…; without `repair` nothing is changed. */
@@ -56,17 +57,17 @@ async function compare(engine: Engine, directory: string, repair: boolean): Prom
   const ledger = openLedger({ directory, readOnly: !repair, owner: String(uid), nowMs: clock() });
   const progress = new ProgressLine();
   try {
-    const rights = new Rights('root', uid);
+    const rights = new Rights('root', uid, new Users(clock));
     const keeper = new Keeper({ engine, ledger, rights, clock, log: quietLog(), readOnly: true });
     engine.setPool(null, null);
     await keeper.load();
     const result = await engine.count(repair, ({ files, bytes }) => {
       progress.update(`${formatCount(files)} files, ${formatBytes(bytes)}`, null);
     });
-    const report = reportOf(result, keeper.lots, repair);
+    const report = reportOf(result, keeper.book, repair);
     if (repair && report.differences > 0) {
       const usage = result.lots.map(({ id, bytes, objects }) => ({ id, bytes, objects }));
-      await ledger.saveUsage(usage, journalDifferences(result, keeper.lots, clock(), true));
+      await ledger.saveUsage(usage, journalDifferences(result, keeper.book, clock(), true));
     }
     return report;
   } finally {

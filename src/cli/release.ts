@@ -1,8 +1,9 @@
 // `vreserve release`: gives a reservation back.
+
+import { sendControl } from '../client/control.js';
 import { formatExactBytes } from '../core/bytes.js';
 import type { LotJson } from '../views/json.js';
 import type { Command } from './command.js';
-import { sendControl } from './control.js';
 import { print, printJson } from './output.js';
 import { findPlace } from './where.js';
 

@@ -1,4 +1,6 @@
 // `vreserve report`: the pool and its lots, of one mount, of all, or the lot of one path.
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { formatBytes, formatExactBytes } from '../core/bytes.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { LotJson } from '../views/json.js';
@@ -47,11 +49,16 @@ function reportAll(json: boolean): number {
 
 function reportPath(place: Place, json: boolean): number {
   const all = readReport(place.mount.mountpoint);
-  const lot = owningLot(all, place.path);
-  if (lot === undefined) throw new VreserveError('NO_SUCH_LOT', { path: place.path });
+  const lot = owningLot(all, place.path, isDirectory(join(place.mount.mountpoint, place.path)));
+  if (lot === undefined) throw new VreserveError('NO_SUCH_LOT', { reason: `no lot owns '${place.path}'` });
   if (json) printJson({ path: place.path, lot, pool: all.pool });
   else for (const line of lotLines(lot)) print(line);
   return 0;
+}
+
+/** What is not there yet counts as a directory to be. */
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true;
 }
 
 function lotLines(lot: LotJson): string[] {

@@ -1,25 +1,43 @@
 // `vreserve reserve`: sets bytes aside for a path.
-import { formatExactBytes, parseBytes } from '../core/bytes.js';
+
+import { sendControl } from '../client/control.js';
+import { formatCount, formatExactBytes, parseBytes } from '../core/bytes.js';
 import type { LotJson } from '../views/json.js';
+import { RESERVE_OPTIONS, reserveOptions } from '../views/reserve-options.js';
 import type { Command } from './command.js';
-import { sendControl } from './control.js';
 import { print, printJson } from './output.js';
 import { findPlace } from './where.js';
 
 export const reserve: Command = {
-  usage: 'reserve PATH BYTES [--mount MNT]',
+  usage: 'reserve PATH BYTES [--expires DURATION] [--owner USER] [--opportunistic BYTES] [--objects N] [--mount MNT]',
   description: [
     'Sets bytes aside for the path, which need not exist yet: nobody else can take them, and whoever writes',
     'below the path cannot take more. A path that is reserved already gets the new number of bytes.',
-    'What cannot be given is refused with what is available, and nothing is changed.',
+    'What cannot be given is refused with what is available, and nothing is changed. Options that are left out stay as they are.',
   ],
-  examples: ['vreserve reserve /mnt/data/job1 500MB', 'vreserve reserve /job1 20GiB --mount /mnt/data'],
-  options: { mount: { type: 'string', unit: 'MNT', help: 'PATH is as in this mount' } },
+  examples: [
+    'vreserve reserve /mnt/data/job1 500MB',
+    'vreserve reserve /mnt/data/job2 2GB --opportunistic 8GB --expires 12h --owner alice',
+    'vreserve reserve /job1 20GiB --mount /mnt/data',
+  ],
+  options: {
+    expires: { type: 'string', unit: 'DURATION', help: 'from then on nothing is set aside: 30m, 2h, 7d, or never' },
+    owner: { type: 'string', unit: 'USER', help: 'who may change and release it, in place of you' },
+    opportunistic: { type: 'string', unit: 'BYTES', help: 'more, while the pool has headroom; or unlimited' },
+    objects: { type: 'string', unit: 'N', help: 'at most so many files; or unlimited' },
+    mount: { type: 'string', unit: 'MNT', help: 'PATH is as in this mount' },
+  },
   words: [2, 2],
   async run({ positionals: [path = '', bytes = ''], text, json }) {
     const wanted = parseBytes(bytes);
     const place = findPlace(path, text('mount'));
-    const request = { cmd: 'reserve', path: place.path, bytes: wanted };
+    const given = RESERVE_OPTIONS.flatMap((name) => {
+      const value = text(name);
+      return value === undefined ? [] : [[name, value] as const];
+    });
+    const options = Object.fromEntries(given);
+    reserveOptions(options);
+    const request = { cmd: 'reserve', path: place.path, bytes: wanted, ...options };
     const reply = await sendControl<{ ok: true; lot: LotJson }>(place.mount.mountpoint, request);
     if (json) printJson(reply);
     else print(grantLine('reserved', reply.lot));
@@ -27,7 +45,14 @@ export const reserve: Command = {
   },
 };
 
-/** `reserved 500 MB for /job1, 0 B used`. */
+/** `reserved 500 MB for /job1, 0 B used`, and what else it may have. */
 export function grantLine(verb: string, lot: LotJson): string {
-  return `${verb} ${formatExactBytes(lot.dedicatedBytes)} for ${lot.path}, ${formatExactBytes(lot.usedBytes)} used`;
+  const more = lot.opportunisticBytes < 0 ? ' and more without limit' : ` and ${formatExactBytes(lot.opportunisticBytes)} more`;
+  const notes = [
+    `${formatExactBytes(lot.usedBytes)} used`,
+    ...(lot.maxObjects < 0 ? [] : [`at most ${formatCount(lot.maxObjects)} files`]),
+    ...(lot.expiresAtMs === null ? [] : [`until ${new Date(lot.expiresAtMs).toISOString().slice(0, 19)}Z`]),
+  ];
+  const opportunistic = lot.opportunisticBytes === 0 ? '' : more;
+  return `${verb} ${formatExactBytes(lot.dedicatedBytes)}${opportunistic} for ${lot.path ?? lot.name}, ${notes.join(', ')}`;
 }

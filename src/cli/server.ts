@@ -7,20 +7,25 @@ import type { MountConfig } from '../config.js';
 import type { Clock } from '../core/clock.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import type { JournalEvent } from '../core/events.js';
+import { DEFAULT_LOT_ID } from '../core/lot.js';
+import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
-import { type DaemonSnapshot, lotSnapshots, type Snapshot } from '../core/snapshot.js';
+import { confined, type DaemonSnapshot, type Snapshot } from '../core/snapshot.js';
 import { differs, journalDifferences } from '../engine/check.js';
 import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
 import { Keeper } from '../engine/keeper.js';
 import { NATIVE } from '../engine/native.js';
+import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
+import { Users } from '../views/users.js';
 import type { ProgressMessage, ReadyMessage } from './messages.js';
+import { mountCommands } from './mount-commands.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
 export interface ServerParts {
@@ -43,6 +48,8 @@ export class Server {
   readonly #ledger: Ledger;
   readonly #keeper: Keeper;
   readonly #heartbeat: Heartbeat;
+  readonly #users: Users;
+  readonly #reclaimer: Reclaimer;
   readonly log: Log;
   readonly #daemon: DaemonSnapshot;
   /** Files were forced to close, so what is recorded may differ from what is there. */
@@ -75,10 +82,22 @@ export class Server {
     this.#parts = parts;
     this.#ledger = ledger;
     this.log = log;
-    const rights = new Rights(config.reserveBy, parts.uid);
+    this.#users = new Users(clock);
+    const rights = new Rights(config.reserveBy, parts.uid, this.#users);
     const { readOnly } = config;
     this.#keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
-    this.#heartbeat = new Heartbeat({ engine, ledger, keeper: this.#keeper, clock, log, journalKeep: config.journalKeep });
+    const { highWatermark: high, lowWatermark: low } = config;
+    this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
+    const { journalKeep } = config;
+    this.#heartbeat = new Heartbeat({
+      engine,
+      ledger,
+      keeper: this.#keeper,
+      reclaimer: this.#reclaimer,
+      clock,
+      log,
+      journalKeep,
+    });
     this.#daemon = {
       pid: process.pid,
       version: readVersion(),
@@ -125,8 +144,10 @@ export class Server {
   async ended(): Promise<boolean> {
     const { engine } = this.#parts;
     await this.#end;
+    this.#keeper.phases.stop();
     await this.#heartbeat.stop();
     this.#keeper.refuse();
+    if (!this.#forced) await this.#reclaimer.stop();
     // What hangs when the grace is over is not waited for: stopping the engine ends it.
     if (!this.#forced) await this.#keeper.idle();
     try {
@@ -142,18 +163,21 @@ export class Server {
     return !this.#forced;
   }
 
-  snapshot(): Snapshot {
+  snapshot(scope: Scope): Snapshot | null {
     const { engine, clock } = this.#parts;
-    const usage = new Map(engine.usage().map((row) => [row.id, row]));
-    const none = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
-    return {
+    const { book } = this.#keeper;
+    if (book.get(scope.lot) === undefined) return null;
+    const lots = new LotsSeen(book, this.#keeper, scope);
+    const whole: Snapshot = {
       atMs: clock(),
       daemon: this.#daemon,
       pool: engine.pool(),
-      lots: lotSnapshots(this.#keeper.lots, (id) => usage.get(id) ?? none),
+      lots,
       requests: engine.requests(),
       troubles: this.#heartbeat.troubles(),
     };
+    const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
+    return top === undefined ? whole : confined(whole, top, engine.room(scope.lot));
   }
 
   async #saveEnd(): Promise<void> {
@@ -169,11 +193,18 @@ export class Server {
     engine.setPool(config.capacityBytes, config.marginBytes);
     await this.#keeper.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
-    const usage = engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
+    // After a clean end the ledger has it.
+    const usage = counted === null ? [] : engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
     await this.#ledger.beginServing(usage, this.#firstLines(counted));
     for (const row of usage) this.#keeper.usage.isSaved(row);
     const handler = new ViewHandler({
-      host: { snapshot: () => this.snapshot(), commands: this.#keeper, journal: this.#ledger },
+      host: {
+        snapshot: (scope) => this.snapshot(scope),
+        inScope: (lot) => this.#keeper.book.withDescendants(lot),
+        commands: mountCommands(this.#keeper, this.#reclaimer, this.#users),
+        journal: this.#ledger,
+      },
+      users: this.#users,
       clock: this.#parts.clock,
       log: this.log,
       readOnly: this.#daemon.readOnly,
@@ -182,6 +213,7 @@ export class Server {
     const mounted = await this.#mount(handler);
     this.#daemon.io = mounted.io;
     this.#daemon.ioReason = mounted.ioReason;
+    this.#keeper.phases.start();
     this.#heartbeat.start();
     if (counted === null && !config.trust) void this.#verify();
     this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor }, 'mounted');
@@ -213,7 +245,7 @@ export class Server {
       const objects = counted.lots.reduce((sum, lot) => sum + lot.objects, 0);
       const differences = counted.lots.filter(differs).length;
       lines.push(this.#keeper.event('recovery', null, { bytes, objects, differences }));
-      lines.push(...journalDifferences(counted, this.#keeper.lots, clock(), true));
+      lines.push(...journalDifferences(counted, this.#keeper.book, clock(), true));
     }
     const { version, pid, filesystem, readOnly } = this.#daemon;
     const fields = { backing: config.backing, mountpoint: config.mountpoint, version, pid, filesystem, readOnly };
@@ -237,7 +269,7 @@ export class Server {
     const pool = { capacityBytes, freeBytes, headroomBytes, marginBytes };
     const mounted = { type: 'ready' as const, pid, backing, mountpoint, filesystem, readOnly, ...pool };
     // The default lot is no reservation.
-    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations: this.#keeper.lots.size - 1, counted };
+    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations: this.#keeper.book.size - 1, counted };
   }
 }
 

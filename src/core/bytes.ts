@@ -1,4 +1,4 @@
-// Numbers of bytes: from text, exactly, and into text for people.
+// Numbers of bytes: from text, exactly, and into text for people; the order of texts by their bytes.
 
 import { VreserveError } from './errors.js';
 
@@ -68,4 +68,16 @@ export function formatExactBytes(bytes: number): string {
 /** A number with `,` between thousands. */
 export function formatCount(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+}
+
+/** The order of the texts' bytes in UTF-8. */
+export function compareBytes(a: string, b: string): number {
+  const end = Math.min(a.length, b.length);
+  for (let i = 0; i < end; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    // A surrogate, half of a letter beyond U+FFFF, sorts after all letters of one unit.
+    if (x !== y) return x >= 0xd800 && y >= 0xd800 ? ((x + 0x2000) & 0xffff) - ((y + 0x2000) & 0xffff) : x - y;
+  }
+  return a.length - b.length;
 }

@@ -1,4 +1,4 @@
-// The lot: the unit of ownership. A reservation is a lot that is named by its path, with dedicated bytes only.
+// The lot: the unit of ownership. A reservation is a lot that is named by its path.
 
 /** A lot's number: at least 1, never used twice. */
 export type LotId = number;
@@ -15,16 +15,26 @@ export const UNLIMITED = -1;
 /** What a lot may hold and for how long. Bytes are exact integers up to 2^53 - 1; times are Unix ms. */
 export interface Policy {
   /** Guaranteed: set aside when granted. */
-  dedicatedBytes: number;
+  readonly dedicatedBytes: number;
   /** Allowed beyond that while the pool has headroom; UNLIMITED is -1. */
-  opportunisticBytes: number;
+  readonly opportunisticBytes: number;
   /** Non-directory inodes; UNLIMITED is -1. */
-  maxObjects: number;
-  createdAtMs: number;
+  readonly maxObjects: number;
+  /** Before it nothing may grow. */
+  readonly createdAtMs: number;
   /** From then on nothing is set aside; null: never. */
-  expiresAtMs: number | null;
+  readonly expiresAtMs: number | null;
   /** From then on the lot cannot grow; null: never. */
-  deletesAtMs: number | null;
+  readonly deletesAtMs: number | null;
+}
+
+/** A path that a lot owns, or (`exclude`) does not own although one of its shorter paths leads there. */
+export interface LotPath {
+  /** Absolute in the mount, without a trailing slash; one that does not begin with a slash is foreign: it only names something. */
+  readonly path: string;
+  /** False: only the path itself and, of a directory, the entries in it that are no directories; for exclusions likewise. */
+  readonly recursive: boolean;
+  readonly exclude: boolean;
 }
 
 /** A lot as the ledger holds it. Lots are values: a change makes a new one. */
@@ -32,24 +42,31 @@ export interface Lot {
   readonly id: LotId;
   /** Unique. A reservation's name is its path. */
   readonly name: string;
-  /** Decimal uid of a local user. */
+  /** Decimal uid of a local user, or the name of one that is not known (yet). */
   readonly owner: string;
   /** The owner is a uid 0 that was no administrator (root in a container): a stranger to host root's lots. */
   readonly confinedOwner: boolean;
-  /** Lots that this one's bytes also count in; empty for a root. */
+  /** The lot is a parent of its own: its owner may change it. Without other parents it is a root anyway. */
+  readonly selfParent: boolean;
+  /** Lots that this one's bytes also count in; empty for a root. The first is the one whose unfilled bytes this one's are part of. */
   readonly parents: readonly LotId[];
-  /** Bound paths, absolute in the mount; exactly one for a reservation, none for the default lot. */
-  readonly paths: readonly string[];
+  /** Exactly one for a reservation, none for the default lot. */
+  readonly paths: readonly LotPath[];
   readonly policy: Policy;
 }
 
-/** What a lot's own files hold now. Pending: open for writing, contained in the totals. */
+/** What a lot's files hold now. Pending: open for writing, contained in the totals. */
 export interface LotUsage {
-  bytes: number;
-  objects: number;
-  pendingBytes: number;
-  pendingObjects: number;
+  readonly bytes: number;
+  readonly objects: number;
+  readonly pendingBytes: number;
+  readonly pendingObjects: number;
 }
+
+export const NO_USAGE: LotUsage = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
+
+/** Who owns a lot. */
+export type Owner = Pick<Lot, 'owner' | 'confinedOwner'>;
 
 /** The default lot as it is made with the ledger: nothing dedicated, opportunistic without limit. */
 export function defaultLot(owner: string, nowMs: number): Lot {
@@ -58,27 +75,41 @@ export function defaultLot(owner: string, nowMs: number): Lot {
     name: DEFAULT_LOT_NAME,
     owner,
     confinedOwner: false,
+    selfParent: true,
     parents: [],
     paths: [],
-    policy: policyOf(0, UNLIMITED, nowMs),
+    policy: { ...NO_POLICY, opportunisticBytes: UNLIMITED, createdAtMs: nowMs },
   };
 }
 
-/** A reservation of `bytes` at a path. */
-export function reservation(
-  id: LotId,
-  path: string,
-  bytes: number,
-  owner: { owner: string; confinedOwner: boolean },
-  parents: readonly LotId[],
-  nowMs: number,
-): Lot {
-  return { id, name: path, ...owner, parents, paths: [path], policy: policyOf(bytes, 0, nowMs) };
+/** Nothing granted, objects and time without limit. */
+export const NO_POLICY: Policy = {
+  dedicatedBytes: 0,
+  opportunisticBytes: 0,
+  maxObjects: UNLIMITED,
+  createdAtMs: 0,
+  expiresAtMs: null,
+  deletesAtMs: null,
+};
+
+/** A path of a lot that owns what is at and below it. */
+export function recursivePath(path: string): LotPath {
+  return { path, recursive: true, exclude: false };
 }
 
-/** The same lot with other dedicated bytes. */
-export function withDedicated(lot: Lot, dedicatedBytes: number): Lot {
-  return { ...lot, policy: { ...lot.policy, dedicatedBytes } };
+/** True for a path that is no path of the mount: an URI, say. Nothing is charged for it. */
+export function isForeign(path: string): boolean {
+  return !path.startsWith('/');
+}
+
+/** The path of the lot's own directory: its first in the mount that it owns; null where there is none. */
+export function ownPath(lot: Lot): string | null {
+  return lot.paths.find(({ path, exclude }) => !exclude && !isForeign(path))?.path ?? null;
+}
+
+/** True for a lot that is named by its path. */
+export function isReservation(lot: Lot): boolean {
+  return lot.paths.length === 1 && lot.paths[0]?.path === lot.name;
 }
 
 /** Bytes that the lot may hold: dedicated and opportunistic; UNLIMITED is -1. */
@@ -87,39 +118,12 @@ export function grantBytes(policy: Policy): number {
   return policy.dedicatedBytes + policy.opportunisticBytes;
 }
 
-/** The lot and everything above it, each once, nearest first. */
-export function withAncestors(id: LotId, lots: ReadonlyMap<LotId, Lot>): Lot[] {
-  const found = new Map<LotId, Lot>();
-  const queue = [id];
-  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-    const lot = lots.get(next);
-    if (lot === undefined || found.has(next)) continue;
-    found.set(next, lot);
-    queue.push(...lot.parents);
-  }
-  return [...found.values()];
-}
-
-/** The lot and everything below it, each once. `children` maps a lot to the ids below it. */
-export function withDescendants(id: LotId, children: ReadonlyMap<LotId, readonly LotId[]>): Set<LotId> {
-  const found = new Set<LotId>([id]);
-  for (const lot of found) for (const child of children.get(lot) ?? []) found.add(child);
-  return found;
-}
-
-/** From each lot to the lots whose parent it is. */
-export function childrenOf(lots: Iterable<Lot>): Map<LotId, LotId[]> {
-  const children = new Map<LotId, LotId[]>();
-  for (const lot of lots) {
-    for (const parent of lot.parents) {
-      const known = children.get(parent);
-      if (known === undefined) children.set(parent, [lot.id]);
-      else known.push(lot.id);
-    }
-  }
-  return children;
-}
-
-function policyOf(dedicatedBytes: number, opportunisticBytes: number, createdAtMs: number): Policy {
-  return { dedicatedBytes, opportunisticBytes, maxObjects: UNLIMITED, createdAtMs, expiresAtMs: null, deletesAtMs: null };
+/** The sums of two. */
+export function addUsage(a: LotUsage, b: LotUsage): LotUsage {
+  return {
+    bytes: a.bytes + b.bytes,
+    objects: a.objects + b.objects,
+    pendingBytes: a.pendingBytes + b.pendingBytes,
+    pendingObjects: a.pendingObjects + b.pendingObjects,
+  };
 }

@@ -55,14 +55,33 @@ export function isWithin(path: string, directory: string): boolean {
   return directory === '/' || path === directory || path.startsWith(`${directory}/`);
 }
 
-/** The longest of the bound paths that `path` is or lies below; null for none. `bound` answers whether a path is bound. */
-export function longestPrefix(path: string, bound: (path: string) => boolean): string | null {
-  let prefix = path;
-  while (prefix !== '') {
-    if (bound(prefix)) return prefix;
-    prefix = prefix.slice(0, prefix.lastIndexOf('/'));
+/** What is bound at a path, as far as it decides who owns what. */
+export interface Owning<Lot> {
+  lot: Lot;
+  recursive: boolean;
+  exclude: boolean;
+}
+
+/**
+ * Who owns a path: the longest binding, unless a longer exclusion of the same lot takes the path away; null for nobody.
+ * One that is not recursive reaches only the path itself and, of its directory, what is no directory (`isDirectory`).
+ */
+export function ownerOf<Lot>(path: string, isDirectory: boolean, at: (path: string) => Owning<Lot> | undefined): Lot | null {
+  const excluded = new Set<Lot>();
+  const directory = isDirectory ? path : cut(path);
+  for (let prefix = path; prefix !== ''; prefix = cut(prefix)) {
+    const bound = at(prefix);
+    if (bound === undefined) continue;
+    if (!bound.recursive && prefix !== path && prefix !== directory) continue;
+    if (bound.exclude) excluded.add(bound.lot);
+    else if (!excluded.has(bound.lot)) return bound.lot;
   }
-  return bound('/') ? '/' : null;
+  return null;
+}
+
+/** The path without its last component; '' when there is none left. */
+function cut(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }
 
 /** The path in which `path` is, '/' for what is at the root. */

@@ -1,7 +1,7 @@
 // What the views render from: pool, lots and daemon at one moment.
 
-import { childrenOf, type Lot, type LotId, type LotUsage, withDescendants } from './lot.js';
-import { relativeTo } from './paths.js';
+import { grantBytes } from './lot.js';
+import type { LotSnapshot, LotsSeen } from './lots-seen.js';
 
 /** The pool, all in bytes. */
 export interface PoolSnapshot {
@@ -15,16 +15,6 @@ export interface PoolSnapshot {
   shortBytes: number;
   /** Bytes and objects that were given back and that no lot held. */
   drift: number;
-}
-
-/** A lot with what it holds. */
-export interface LotSnapshot {
-  lot: Lot;
-  /** Its own files. */
-  own: LotUsage;
-  /** Its own files and those of all lots below it. */
-  used: LotUsage;
-  children: LotId[];
 }
 
 export interface DaemonSnapshot {
@@ -43,66 +33,39 @@ export interface DaemonSnapshot {
   startedAtMs: number;
 }
 
+/**
+ * What a lot's own `.vreserve` tells of the mount around it: the lot is the pool there, `roomBytes` what it can still write,
+ * and where the mount lies and who serves it is nobody's business.
+ */
+export function confined(snapshot: Snapshot, top: LotSnapshot, roomBytes: number): Snapshot {
+  const { pool, daemon } = snapshot;
+  const grant = grantBytes(top.lot.policy);
+  const usedBytes = top.used.bytes;
+  return {
+    ...snapshot,
+    daemon: { ...daemon, pid: 0, backing: '/', mountpoint: '/' },
+    pool: {
+      capacityBytes: grant < 0 ? usedBytes + roomBytes : Math.min(grant, pool.capacityBytes),
+      freeBytes: roomBytes,
+      setAsideBytes: Math.max(0, Math.min(top.lot.policy.dedicatedBytes - usedBytes, roomBytes)),
+      headroomBytes: roomBytes,
+      usedBytes,
+      marginBytes: 0,
+      shortBytes: 0,
+      drift: 0,
+    },
+    requests: {},
+  };
+}
+
 export interface Snapshot {
   atMs: number;
   daemon: DaemonSnapshot;
   pool: PoolSnapshot;
-  /** The default lot first, then by name, bytewise. */
-  lots: LotSnapshot[];
+  /** What is worked out only when it is asked for: there may be many. */
+  lots: LotsSeen;
   /** Requests served by operation, since the mount. */
   requests: Record<string, number>;
   /** One sentence each; empty when all is well. */
   troubles: string[];
-}
-
-/** Lots with their usage summed over descendants, the default lot first and the others by name. */
-export function lotSnapshots(lots: ReadonlyMap<LotId, Lot>, usageOf: (id: LotId) => LotUsage): LotSnapshot[] {
-  const children = childrenOf(lots.values());
-  const snapshots = [...lots.values()].map((lot): LotSnapshot => {
-    const own = usageOf(lot.id);
-    const below = children.get(lot.id);
-    if (below === undefined) return { lot, own, used: own, children: [] };
-    const used = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
-    for (const id of withDescendants(lot.id, children)) {
-      const usage = usageOf(id);
-      used.bytes += usage.bytes;
-      used.objects += usage.objects;
-      used.pendingBytes += usage.pendingBytes;
-      used.pendingObjects += usage.pendingObjects;
-    }
-    return { lot, own, used, children: below };
-  });
-  return snapshots.sort(compareLots);
-}
-
-/**
- * The snapshot as it is seen from a lot's own `.vreserve`: that lot and what is below it, with paths (and the names
- * of reservations, which are paths) relative to the lot's directory. null when there is no such lot.
- */
-export function scopedTo(snapshot: Snapshot, scope: LotId): Snapshot | null {
-  const top = snapshot.lots.find(({ lot }) => lot.id === scope);
-  const directory = top?.lot.paths[0];
-  if (top === undefined || directory === undefined) return null;
-  const children = childrenOf(snapshot.lots.map(({ lot }) => lot));
-  const inScope = withDescendants(scope, children);
-  const lots = snapshot.lots
-    .filter(({ lot }) => inScope.has(lot.id))
-    .map((entry) => ({ ...entry, lot: relativeLot(entry.lot, directory, inScope) }));
-  return { ...snapshot, lots: lots.sort(compareLots) };
-}
-
-/** The lot with its paths, and its name where that is a path, relative to the directory; parents outside are left out. */
-export function relativeLot(lot: Lot, directory: string, inScope: ReadonlySet<LotId>): Lot {
-  const relative = (path: string) => (path.startsWith(directory) ? relativeTo(path, directory) : path);
-  return {
-    ...lot,
-    name: lot.paths[0] === lot.name ? relative(lot.name) : lot.name,
-    paths: lot.paths.map(relative),
-    parents: lot.parents.filter((parent) => inScope.has(parent)),
-  };
-}
-
-function compareLots(a: LotSnapshot, b: LotSnapshot): number {
-  if ((a.lot.paths.length === 0) !== (b.lot.paths.length === 0)) return a.lot.paths.length === 0 ? -1 : 1;
-  return Buffer.compare(Buffer.from(a.lot.name), Buffer.from(b.lot.name));
 }

@@ -1,7 +1,7 @@
 // What a count of the backing says about the recorded usage.
 
+import type { LotBook } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
-import type { Lot, LotId } from '../core/lot.js';
 import type { CheckReport } from '../views/host.js';
 import type { Counted, CountResult } from './engine.js';
 
@@ -11,9 +11,9 @@ export function differs(counted: Counted): boolean {
 }
 
 /** The count as a report; lots that went meanwhile are left out. */
-export function reportOf(result: CountResult, lots: ReadonlyMap<LotId, Lot>, repaired: boolean): CheckReport {
+export function reportOf(result: CountResult, book: LotBook, repaired: boolean): CheckReport {
   const known = result.lots.flatMap((counted) => {
-    const lot = lots.get(counted.id);
+    const lot = book.get(counted.id);
     return lot === undefined ? [] : [{ counted, lot }];
   });
   return {
@@ -27,23 +27,18 @@ export function reportOf(result: CountResult, lots: ReadonlyMap<LotId, Lot>, rep
       repaired: repaired && differs(counted),
     })),
     differences: known.filter(({ counted }) => differs(counted)).length,
-    straddling: result.straddling.map(({ path, id }) => ({ path, lot: lots.get(id)?.name ?? String(id) })),
+    straddling: result.straddling.map(({ path, id }) => ({ path, lot: book.get(id)?.name ?? String(id) })),
   };
 }
 
 /** A line for each lot that differs. */
-export function journalDifferences(
-  result: CountResult,
-  lots: ReadonlyMap<LotId, Lot>,
-  atMs: number,
-  repaired: boolean,
-): JournalEvent[] {
+export function journalDifferences(result: CountResult, book: LotBook, atMs: number, repaired: boolean): JournalEvent[] {
   return result.lots.filter(differs).map((counted) => ({
     atMs,
     event: 'difference',
     lotId: counted.id,
     fields: {
-      lot: lots.get(counted.id)?.name ?? String(counted.id),
+      lot: book.get(counted.id)?.name ?? String(counted.id),
       countedBytes: counted.bytes,
       countedObjects: counted.objects,
       recordedBytes: counted.recordedBytes,

@@ -15,15 +15,19 @@ export interface Caller {
   uid: number;
   gid: number;
   groups: number[];
+  /** In the daemon's own user namespace. */
+  home: boolean;
   /** CAP_SYS_ADMIN is effective, and in the daemon's own user namespace. */
   sysAdmin: boolean;
+  /** So is CAP_DAC_OVERRIDE. */
+  dacOverride: boolean;
 }
 
 /** A lot as the meter knows it. Bytes are exact integers up to 2^53 - 1; `UNLIMITED` is -1. */
 export interface LotSpec {
   id: LotId;
   name: string;
-  /** Lots that this one's bytes also count in; empty for a root. They must exist. */
+  /** Lots that this one's bytes also count in; empty for a root. In the first, its unfilled bytes are set aside. */
   parents: LotId[];
   dedicatedBytes: number;
   opportunisticBytes: number;
@@ -69,20 +73,63 @@ export interface PoolState {
   drift: number;
 }
 
-/** The answer to a request for bytes. A refusal leaves no trace. */
+/** A path of the mount, and the lot that it is bound to. */
+export interface Binding {
+  /** Absolute in the mount, resolved, not the root. */
+  path: string;
+  id: LotId;
+  /** False: only the path itself and, of a directory, the entries in it that are no directories. */
+  recursive: boolean;
+  /** True: what the binding reaches is not this lot's; the next shorter binding of another lot applies. */
+  exclude: boolean;
+}
+
+/**
+ * A change of lots and bindings, made whole or not at all: lots that are made or become something else, lots that go, and
+ * paths that are bound anew or no longer. What lies below those paths is charged to the lots that then own it.
+ */
+export interface Reshape {
+  /** In any order; parents may be lots that are made with it. */
+  lots: LotSpec[];
+  /** No lot that stays may have them as a parent. Their paths are unbound. */
+  gone: LotId[];
+  /** A path has one binding: an earlier one of the same path is replaced. */
+  bind: Binding[];
+  unbind: string[];
+  /** Refuse with EINVAL where the grant of one of `lots` would be less than what it holds. */
+  mustCover: boolean;
+  /** No admission: for giving back, and for undoing. */
+  force: boolean;
+}
+
+/** The answer to a reshape. A refusal leaves no trace. */
 export type Admission =
-  | { granted: true; usage: Usage }
+  /** What the lots in `lots` hold now, in that order. */
+  | { granted: true; usage: Usage[] }
   | {
       granted: false;
-      /** ENOSPC: not available; EXDEV: one inode's names would be split; EEXIST: a real `.vreserve` is in the way; and what the walk of the path gave. */
+      /**
+       * ENOSPC: not available, in `lot`; EINVAL: the grant of `lot` would go below what it must hold, or what its children
+       * were promised; ELOOP: `lot` would lie below itself; EXDEV: one inode's names would be split; EEXIST: a real
+       * `.vreserve` is in the way; and what the walk of a path gave.
+       */
       errno: string;
-      /** What the asker could have had instead. */
+      /** The lot whose grant or objects do not suffice; null: the pool. */
+      lot: LotId | null;
+      /** What the first of `lots` could have had instead: dedicated bytes. */
       availableBytes: number;
-      /** What the path holds already. */
+      /** What the first of `lots` holds, or would. */
       heldBytes: number;
       /** The path that is in the way, where there is one. */
       path?: string;
     };
+
+/** Where a lot stands in time: neither is asked by admission. */
+export interface Phase {
+  id: LotId;
+  setsAside: boolean;
+  mayGrow: boolean;
+}
 
 export interface CountProgress {
   files: number;
@@ -165,9 +212,10 @@ export interface VirtualNode {
 /**
  * A request on /.vreserve or on a `user.vreserve.*` attribute. Each is answered once, by `reply(token, …)`.
  * `path` is relative to `.vreserve` ('' is the directory itself), without a leading slash.
- * `scope` is the lot in whose own directory the `.vreserve` was named; DEFAULT_LOT at the root of the mount.
+ * `scope` is the lot in whose own directory the `.vreserve` was named; DEFAULT_LOT at the root of the mount. `directory` is
+ * that directory, absolute in the mount: a lot may have several.
  */
-export type VirtualRequest = { token: number; scope: LotId } & (
+export type VirtualRequest = { token: number; scope: LotId; directory: string } & (
   | { op: 'lookup'; path: string }
   | { op: 'list'; path: string }
   /** Open of a stream or of control; the reply's `handle` comes back in the requests below. */
@@ -210,7 +258,7 @@ export interface WriteAccess {
 
 /**
  * A data plane. Order of calls: openBacking, setPool, addLot and bind for what the ledger has, count where usage is
- * not known, mount; then admit, setLot, release, usage, drain at any time; stop at the end.
+ * not known, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
  * Methods throw `Error` with `code` set to an errno name (such as 'ENOTDIR') where the system refuses.
  */
 export interface Engine {
@@ -222,8 +270,8 @@ export interface Engine {
 
   /** Before `mount` only, without admission: a lot of the ledger with the usage saved for it. */
   addLot(spec: LotSpec, bytes: number, objects: number): void;
-  /** Before `mount` only: a path of the ledger, absolute in the mount. */
-  bind(path: string, id: LotId): void;
+  /** Before `mount` only: a path of the ledger. */
+  bind(binding: Binding): void;
 
   /**
    * Counts the whole backing, in parallel, off the JavaScript thread. Before `mount` its result becomes the usage.
@@ -241,15 +289,22 @@ export interface Engine {
   /** Whether the caller may write to the directory, judged by the kernel with the caller's credentials. */
   access(directory: string, caller: Caller): Promise<WriteAccess>;
 
-  /** Adds the lot and binds it to the path (resolved, absolute in the mount), counting what is there; all or nothing. */
-  admit(spec: LotSpec, path: string): Promise<Admission>;
-  /** Sets a lot's policy anew; growth is admitted, shrinking below what it holds and its children need: EINVAL. */
-  setLot(spec: LotSpec): Admission;
-  /** Unbinds all paths of the lot and removes it; its data is charged to the lots that then own it. */
-  release(id: LotId): Promise<void>;
+  /** Changes lots and bindings; requests that would change what lies below a path that is bound anew wait meanwhile. */
+  reshape(change: Reshape): Promise<Admission>;
+  /** Time has passed: no admission. Lots that are not there are passed over. */
+  setPhases(phases: readonly Phase[]): void;
+  /**
+   * Takes a file away as the kernel's UNLINK would, and tells the kernel. Returns what it held. Rejects with ENOENT (not
+   * there, or another file than `inode` now), EBUSY (open), EPERM (not owned by `lot`, or no longer), EISDIR.
+   */
+  unlink(path: string, inode: number, lot: LotId): Promise<{ bytes: number }>;
 
   pool(): PoolState;
   usage(): Usage[];
+  /** What one more write could take of the lot's grant, by all lots above it and the pool. */
+  room(id: LotId): number;
+  /** What one lot holds; null where there is none. */
+  usageOf(id: LotId): Usage | null;
   /** Lots that changed since the last call. */
   drain(): UsageChange[];
   /** Requests served, by operation (LOOKUP, WRITE, …). */

@@ -6,6 +6,7 @@ import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { Engine } from './engine.js';
 import type { Keeper } from './keeper.js';
+import type { Reclaimer } from './reclaimer.js';
 
 const BEAT_MS = 1000;
 const TRIM_MS = 60_000;
@@ -14,6 +15,7 @@ export interface HeartbeatParts {
   engine: Engine;
   ledger: Ledger;
   keeper: Keeper;
+  reclaimer: Reclaimer;
   clock: Clock;
   log: Log;
   journalKeep: { ageMs: number; bytes: number };
@@ -80,8 +82,9 @@ export class Heartbeat {
   }
 
   async #beat(): Promise<void> {
-    const { ledger, keeper, clock } = this.#parts;
+    const { ledger, keeper, reclaimer, clock } = this.#parts;
     const nowMs = clock();
+    reclaimer.watch();
     if (ledger.outOfSpace) ledger.recoverSpace();
     await keeper.usage.save(nowMs);
     await this.#watch();

@@ -1,22 +1,40 @@
-// Keeps lots and data plane in step: commands set aside in the engine first, then commit to the ledger, then acknowledge.
+// The commands on one mount: each takes its locks, is judged by the rights, and is made in both planes or not at all.
 
+import { LotBook, type LotChange } from '../core/book.js';
 import { checkBytes } from '../core/bytes.js';
+import { releaseLot } from '../core/change.js';
 import type { Clock } from '../core/clock.js';
-import { asVreserveError, VreserveError } from '../core/errors.js';
+import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
-import { DEFAULT_LOT_ID, type Lot, type LotId, reservation, withDedicated } from '../core/lot.js';
-import { checkBindable, checkPath, isWithin, joinBelow, longestPrefix } from '../core/paths.js';
+import {
+  addUsage,
+  DEFAULT_LOT_ID,
+  grantBytes,
+  isReservation,
+  type Lot,
+  type LotId,
+  type LotUsage,
+  NO_POLICY,
+  NO_USAGE,
+  type Policy,
+  recursivePath,
+} from '../core/lot.js';
+import { LotsSeen } from '../core/lots-seen.js';
+import { checkBindable, checkPath, isWithin, joinBelow, parentPath } from '../core/paths.js';
+import { phasesOf } from '../core/phase.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
-import type { By, CheckReport, Commands, Progress } from '../views/host.js';
+import type { By, CheckReport, Commands, Progress, ReserveOptions } from '../views/host.js';
+import { Changer, type Making } from './changer.js';
 import { journalDifferences, reportOf } from './check.js';
 import type { CountResult, Engine, ResolvedPath } from './engine.js';
 import { PathLocks } from './path-locks.js';
-import { refused, tooSmall } from './refusals.js';
+import { Phases } from './phases.js';
+import { RefusalRate } from './refusal-rate.js';
+import { type Refusal, refused } from './refusals.js';
 import type { Rights } from './rights.js';
-import { specOf } from './spec.js';
+import { bindingsOf, specIn } from './spec.js';
 import { UsageLog } from './usage-log.js';
-import { usedBytes } from './used.js';
 
 export interface KeeperParts {
   engine: Engine;
@@ -29,82 +47,100 @@ export interface KeeperParts {
 }
 
 /** A path of a command: as the asker wrote it, and as the mount has it. */
-interface Place extends ResolvedPath {
+export interface Place extends ResolvedPath {
   shown: string;
 }
 
-/** The lots of one mount. Guarded by the path locks: a command holds its path from the look-up to the acknowledgement. */
-export class Keeper implements Commands {
-  readonly lots = new Map<LotId, Lot>();
+/** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
+export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
+  readonly book = new LotBook();
   readonly usage: UsageLog;
-  readonly #parts: KeeperParts;
-  readonly #byPath = new Map<string, LotId>();
+  readonly phases: Phases;
+  readonly parts: KeeperParts;
+  readonly #changer: Changer;
   readonly #locks = new PathLocks();
+  readonly #reported = new Map<LotId, LotUsage>();
+  readonly #refusals = new RefusalRate();
   #counting: Promise<unknown> = Promise.resolve();
   #ending = false;
   /** Lots that differed in the last check and were not repaired. */
   unrepaired = 0;
 
   constructor(parts: KeeperParts) {
-    this.#parts = parts;
-    this.usage = new UsageLog(parts.engine, parts.ledger, this.lots);
+    const { engine, ledger, clock, log } = parts;
+    this.parts = parts;
+    this.usage = new UsageLog(engine, ledger, this.book);
+    this.phases = new Phases({ engine, ledger, book: this.book, clock, log });
+    this.#changer = new Changer({ engine, ledger, book: this.book, usage: this.usage, phases: this.phases, clock, log });
   }
 
   /** Tells the engine, before its mount, what the ledger has. */
   async load(): Promise<void> {
-    const { engine, ledger, clock } = this.#parts;
-    const { lots, usage } = await ledger.load();
+    const { engine, ledger, clock } = this.parts;
+    const { lots, usage, reported, lastLineAtMs } = await ledger.load();
     const saved = new Map(usage.map((row) => [row.id, row]));
-    for (const lot of lots) {
+    this.book.apply({ put: lots, remove: [] });
+    const nowMs = clock();
+    for (const [lot, phase] of phasesOf(lots, nowMs)) {
       const row = saved.get(lot.id) ?? { id: lot.id, bytes: 0, objects: 0 };
-      engine.addLot(specOf(lot, clock()), row.bytes, row.objects);
-      this.#remember(lot);
+      engine.addLot(specIn(phase, lot), row.bytes, row.objects);
       this.usage.isSaved(row);
-      for (const path of lot.paths) engine.bind(path, lot.id);
+      for (const binding of bindingsOf(lot)) engine.bind(binding);
     }
+    for (const row of reported) this.#reported.set(row.id, row.usage);
+    this.phases.resume(lots, lastLineAtMs ?? nowMs);
   }
 
-  async reserve(path: string, bytes: number, by: By): Promise<Lot> {
+  async reserve(path: string, bytes: number, options: ReserveOptions, by: By): Promise<Lot> {
     checkBytes(bytes);
     return this.#at(path, by, (place) => {
-      const lot = this.#boundAt(place.path);
-      return lot === undefined ? this.#admit(place, bytes, by) : this.#resize(lot, place, bytes, by);
+      const lot = this.#ownedAt(place, by);
+      const policy: Partial<Policy> = { ...policyOf(options, this.parts.clock()), dedicatedBytes: bytes };
+      return lot === undefined ? this.#admit(place, policy, options, by) : this.#resize(lot, place, policy, options, by);
     });
   }
 
   async extend(path: string, addBytes: number, by: By): Promise<Lot> {
     checkBytes(addBytes);
     return this.#at(path, by, (place) => {
-      const lot = this.#boundAt(place.path);
-      if (lot === undefined) throw new VreserveError('NO_SUCH_LOT', { path: place.shown });
-      return this.#resize(lot, place, checkBytes(lot.policy.dedicatedBytes + addBytes), by);
+      const lot = this.#ownedAt(place, by);
+      if (lot === undefined) throw noReservation(place.shown);
+      return this.#resize(lot, place, { dedicatedBytes: checkBytes(lot.policy.dedicatedBytes + addBytes) }, {}, by);
     });
   }
 
   async release(path: string, by: By): Promise<Lot | null> {
-    return this.#at(path, by, async (place) => {
-      const lot = this.#boundAt(place.path);
+    const release = async (place: Place): Promise<Lot | null> => {
+      const lot = this.#ownedAt(place, by);
       if (lot === undefined) return null;
-      this.#parts.rights.checkChange(by.caller, lot, place.shown, this.lots);
+      this.parts.rights.checkChange(by.caller, lot, `the reservation of ${place.shown}`, this.book);
+      if (!isReservation(lot)) {
+        const reason = `${place.shown} is a path of lot '${lot.name}', which is no reservation: vreserve lot remove`;
+        throw new VreserveError('NOT_SUPPORTED', { reason });
+      }
       await this.#remove(lot, by);
       return lot;
-    });
+    };
+    // Lots below it change too, and those that do not lie below its path are held by nobody.
+    const around = async (place: Place) => (this.#hasChildren(place) ? null : { released: await release(place) });
+    const done = await this.#at(path, by, around);
+    return done === null ? this.#alone(() => this.#judged(this.place(path, by), by, release)) : done.released;
   }
 
   async check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport> {
-    this.#parts.rights.checkKnown(by.caller);
-    this.#parts.rights.checkAdministrator(by.caller, 'check the whole mount');
+    this.parts.rights.checkKnown(by.caller);
+    this.parts.rights.checkAdministrator(by.caller, 'check the whole mount');
     return this.verify(repair, onProgress);
   }
 
   /** Counts the live mount and compares, one count at a time; differences are journalled and, with `repair`, corrected. */
   async verify(repair: boolean, onProgress: (progress: Progress) => void): Promise<CheckReport> {
-    const { engine, ledger, clock } = this.#parts;
+    const { engine, ledger, clock } = this.parts;
     const count = this.#counting.catch(() => {}).then(() => engine.count(repair, onProgress));
     this.#counting = count;
     const result: CountResult = await count;
-    const report = reportOf(result, this.lots, repair);
-    const events = journalDifferences(result, this.lots, clock(), repair);
+    const report = reportOf(result, this.book, repair);
+    const events = journalDifferences(result, this.book, clock(), repair);
     this.unrepaired = repair ? 0 : report.differences;
     if (events.length > 0) await ledger.saveUsage([], events);
     return report;
@@ -127,179 +163,339 @@ export class Keeper implements Commands {
   }
 
   event(event: EventName, lotId: LotId | null, fields: EventFields): JournalEvent {
-    return { atMs: this.#parts.clock(), event, lotId, fields };
+    return { atMs: this.parts.clock(), event, lotId, fields };
   }
 
-  /** Runs a command on a path, with the path's lock; a refusal becomes a line of the journal. */
-  async #at<T>(path: string, by: By, command: (place: Place) => Promise<T>): Promise<T> {
-    if (this.#parts.readOnly) throw new VreserveError('READ_ONLY');
-    if (this.#ending) throw new VreserveError('ENDING');
-    const place = this.#place(path, by);
-    return this.#locks.run(place.path, async () => {
+  /** What the lot's own files hold, and what was reported for its foreign paths. */
+  readonly usageOf = (id: LotId): LotUsage => {
+    const measured = this.parts.engine.usageOf(id) ?? NO_USAGE;
+    const reported = this.#reported.get(id);
+    return reported === undefined ? measured : addUsage(measured, reported);
+  };
+
+  /** Of every lot, at one moment. */
+  allUsage(): Map<LotId, LotUsage> {
+    const all = new Map<LotId, LotUsage>(this.parts.engine.usage().map((row) => [row.id, row]));
+    for (const [id, reported] of this.#reported) all.set(id, addUsage(all.get(id) ?? NO_USAGE, reported));
+    return all;
+  }
+
+  reportedOf(id: LotId): LotUsage | undefined {
+    return this.#reported.get(id);
+  }
+
+  nowMs(): number {
+    return this.parts.clock();
+  }
+
+  newLotId(): Promise<LotId> {
+    return this.parts.ledger.newLotId();
+  }
+
+  get rights(): Rights {
+    return this.parts.rights;
+  }
+
+  /** What is at an absolute path of the mount. Throws SYSTEM, which does not tell it. */
+  look(path: string): ResolvedPath {
+    try {
+      return this.parts.engine.resolve(path);
+    } catch (error) {
+      const errno = errnoOf(error) ?? 'EIO';
+      throw new VreserveError('SYSTEM', { errno, reason: `the path leads nowhere in the mount: ${errno}` }, { cause: error });
+    }
+  }
+
+  /** Runs `plan` with all lots held, and makes what it returns; a refusal becomes a line of the journal. */
+  change(by: By, shown: string, event: EventName, plan: () => Promise<LotChange>): Promise<void> {
+    return this.#alone(async () => {
       try {
-        this.#parts.rights.checkKnown(by.caller);
-        return await command(place);
+        this.parts.rights.checkKnown(by.caller);
+        const change = await plan();
+        const first = change.put[0];
+        const policy = first?.policy ?? NO_POLICY;
+        const events = (made: LotChange) => this.#changeLines(made, event, by);
+        await this.make(change, { ...this.#refusing(policy, shown, by), events, givesBack: event === 'removal' || this.#onlyGivesBack(change) });
       } catch (error) {
-        await this.#journalRefusal(place, by, asVreserveError(error));
+        const name = shown.startsWith('/') ? joinBelow(by.directory, shown) : shown;
+        const lot = by.scope === DEFAULT_LOT_ID ? (this.book.named(name)?.id ?? DEFAULT_LOT_ID) : by.scope;
+        await this.journalRefusal(lot, { lot: name }, by, asVreserveError(error));
         throw error;
       }
     });
   }
 
+  /** Runs `plan` with all lots held, and records what it returns as what was reported. */
+  report(by: By, plan: () => { id: LotId; usage: LotUsage }[]): Promise<void> {
+    return this.#alone(async () => {
+      this.parts.rights.checkKnown(by.caller);
+      const reported = plan();
+      const lines = reported.map(({ id, usage }) =>
+        this.event('change', id, {
+          lot: this.book.must(id).name,
+          reportedBytes: usage.bytes,
+          objects: usage.objects,
+          ...actor(by),
+        }),
+      );
+      await this.parts.ledger.saveReported(reported, lines);
+      for (const { id, usage } of reported) this.#reported.set(id, usage);
+    });
+  }
+
+  /** Runs a command alone. Throws READ_ONLY, ENDING. */
+  #alone<T>(command: () => Promise<T>): Promise<T> {
+    this.#refuseWhere();
+    return this.#locks.alone(command);
+  }
+
+  /** Makes a change of lots; the caller holds their locks. */
+  async make(change: LotChange, making: Making): Promise<void> {
+    await this.#changer.make(change, making);
+    for (const id of change.remove) this.#reported.delete(id);
+  }
+
   /** Where a path of a command is in the mount. Throws BAD_PATH, PATH_TOO_LONG, NO_SUCH_LOT (the scope is gone) or SYSTEM. */
-  #place(path: string, by: By): Place {
+  place(path: string, by: By): Place {
     const shown = checkPath(path);
-    const directory = this.#scopeDirectory(by);
-    const resolved = this.#parts.engine.resolve(checkPath(joinBelow(directory, shown)));
+    if (by.scope !== DEFAULT_LOT_ID && this.book.get(by.scope) === undefined) throw noReservation('/');
+    const resolved = this.#resolve(checkPath(joinBelow(by.directory, shown)));
     // A symlink below the scope may lead out of it.
-    if (!isWithin(resolved.path, directory)) {
+    if (!isWithin(resolved.path, by.directory)) {
       throw new VreserveError('BAD_PATH', { path: shown, reason: 'it leads outside the lot whose .vreserve was asked' });
     }
-    if (directory !== '/' && resolved.path === directory) {
-      throw new VreserveError('BAD_PATH', { path: shown, reason: 'a lot is not changed through its own .vreserve' });
+    if (by.directory !== '/' && resolved.path === by.directory) {
+      throw ownScope(shown);
     }
     checkBindable(resolved.path);
     return { ...resolved, shown };
   }
 
-  #scopeDirectory(by: By): string {
-    if (by.scope === DEFAULT_LOT_ID) return '/';
-    const directory = this.lots.get(by.scope)?.paths[0];
-    if (directory === undefined) throw new VreserveError('NO_SUCH_LOT', { path: '/' });
-    return directory;
+  /** A bound path is that of its lot whatever lies there now: a symlink put in its place leads nowhere else. */
+  #resolve(path: string): ResolvedPath {
+    if (this.book.at(path) === undefined) return this.look(path);
+    return { path, exists: true, isDirectory: true, directory: parentPath(path) };
   }
 
-  async #admit(place: Place, bytes: number, by: By): Promise<Lot> {
-    const { engine, ledger, rights, clock } = this.#parts;
-    const around = this.#around(place.path);
-    await rights.checkReserve(by.caller, place.shown, around, this.lots, () => engine.access(place.directory, by.caller));
-    const parents = around.id === DEFAULT_LOT_ID ? [] : [around.id];
-    const id = await ledger.newLotId();
-    const lot = reservation(id, place.path, bytes, rights.ownerFor(by.caller), parents, clock());
-    const admission = await engine.admit(specOf(lot, clock()), place.path);
-    if (!admission.granted) throw refused(admission, place.shown, bytes);
-    const event = this.event('grant', id, {
-      lot: lot.name,
-      path: place.path,
-      bytes,
-      ...actor(by),
-      parent: parents.length === 0 ? undefined : around.name,
-    });
-    try {
-      await ledger.addLot(lot, admission.usage, event);
-    } catch (error) {
-      await engine.release(id);
-      this.usage.forget(id);
-      throw error;
-    }
-    this.#remember(lot);
-    this.usage.isSaved(admission.usage);
-    return lot;
+  /** Throws NOT_YOURS unless the caller may reserve at the place; null: at the root, or the top of the scope. */
+  checkReserve(place: { shown: string; path: string } | null, by: By): Promise<void> {
+    const { rights, engine } = this.parts;
+    const path = place?.path ?? by.directory;
+    const { directory } = this.#resolve(path);
+    const around = this.around(path);
+    return rights.checkReserve(by.caller, place?.shown ?? '/', around, this.book, () => engine.access(directory, by.caller));
   }
 
-  async #resize(lot: Lot, place: Place, bytes: number, by: By): Promise<Lot> {
-    this.#parts.rights.checkChange(by.caller, lot, place.shown, this.lots);
-    const changed = withDedicated(lot, bytes);
-    const previousBytes = lot.policy.dedicatedBytes;
-    const event = this.event('extension', lot.id, { lot: lot.name, path: place.path, bytes, previousBytes, ...actor(by) });
-    if (bytes >= previousBytes) await this.#grow(lot, changed, event, place.shown);
-    else await this.#shrink(lot, changed, event, place.shown);
-    this.#remember(changed);
-    return changed;
+  /** The lot in which a path lies, its own binding left out. */
+  around(path: string): LotId {
+    return this.book.at(path) === undefined ? this.book.ownerOf(path, true) : this.book.ownerOf(parentPath(path), true);
   }
 
-  async #grow(lot: Lot, changed: Lot, event: JournalEvent, shown: string): Promise<void> {
-    const { engine, ledger, clock } = this.#parts;
-    const bytes = changed.policy.dedicatedBytes;
-    const admission = engine.setLot(specOf(changed, clock()));
-    if (!admission.granted) throw refused(admission, shown, bytes);
-    try {
-      await ledger.updateLot(changed, event);
-    } catch (error) {
-      const undone = engine.setLot(specOf(lot, clock()));
-      // What was written meanwhile stays; the ledger's grant is the smaller one, as it is after a crash.
-      if (!undone.granted) this.#parts.log.warn({ lot: lot.name, undone }, 'a grant that was not recorded is in use');
-      throw error;
-    }
-  }
-
-  /** A shrinking gives bytes back, so it commits first: after a crash nobody else can have been promised them. */
-  async #shrink(lot: Lot, changed: Lot, event: JournalEvent, shown: string): Promise<void> {
-    const { engine, ledger, clock } = this.#parts;
-    const bytes = changed.policy.dedicatedBytes;
-    const heldBytes = usedBytes(lot.id, this.lots, engine.usage());
-    if (heldBytes > bytes && lot.policy.opportunisticBytes === 0) throw tooSmall(shown, bytes, heldBytes);
-    await ledger.updateLot(changed, event);
-    const admission = engine.setLot(specOf(changed, clock()));
-    if (admission.granted) return;
-    // It was written to in between: the engine has the last word, and the ledger follows.
-    const fields = { ...event.fields, bytes: lot.policy.dedicatedBytes, previousBytes: bytes };
-    await ledger.updateLot(lot, this.event('extension', lot.id, fields));
-    throw tooSmall(shown, bytes, usedBytes(lot.id, this.lots, engine.usage()));
-  }
-
-  async #remove(lot: Lot, by: By): Promise<void> {
-    const { engine, ledger } = this.#parts;
-    const own = engine.usage().find(({ id }) => id === lot.id);
-    const held = { usedBytes: own?.bytes ?? 0, objects: own?.objects ?? 0 };
-    const bytes = lot.policy.dedicatedBytes;
-    await ledger.removeLot(
-      lot.id,
-      this.event('release', lot.id, { lot: lot.name, path: lot.paths[0], bytes, ...held, ...actor(by) }),
-    );
-    try {
-      await engine.release(lot.id);
-    } catch (error) {
-      const usage = { id: lot.id, bytes: held.usedBytes, objects: held.objects };
-      const event = this.event('grant', lot.id, { lot: lot.name, path: lot.paths[0], bytes, owner: lot.owner, restored: true });
-      await ledger.addLot(lot, usage, event);
-      throw error;
-    }
-    this.#forget(lot);
-  }
-
-  #remember(lot: Lot): void {
-    this.lots.set(lot.id, lot);
-    for (const path of lot.paths) this.#byPath.set(path, lot.id);
-  }
-
-  /** Lots below it become children of its parents, as in the engine and in the ledger. */
-  #forget(lot: Lot): void {
-    this.lots.delete(lot.id);
-    for (const path of lot.paths) this.#byPath.delete(path);
-    this.usage.forget(lot.id);
-    for (const below of this.lots.values()) {
-      if (!below.parents.includes(lot.id)) continue;
-      const parents = new Set([...below.parents.filter((id) => id !== lot.id), ...lot.parents]);
-      this.lots.set(below.id, { ...below, parents: [...parents] });
-    }
-  }
-
-  #boundAt(path: string): Lot | undefined {
-    const id = this.#byPath.get(path);
-    return id === undefined ? undefined : this.lots.get(id);
-  }
-
-  /** The lot that a path lies in. */
-  #around(path: string): Lot {
-    const bound = longestPrefix(path, (prefix) => this.#byPath.has(prefix));
-    const lot = bound === null ? this.lots.get(DEFAULT_LOT_ID) : this.#boundAt(bound);
-    if (lot === undefined) throw new Error('the default lot is missing');
-    return lot;
-  }
-
-  async #journalRefusal(place: Place, by: By, error: VreserveError): Promise<void> {
-    const { ledger, log } = this.#parts;
+  async journalRefusal(lotId: LotId, fields: EventFields, by: By, error: VreserveError): Promise<void> {
+    const { ledger, log } = this.parts;
+    const unsaid = this.#refusals.next(by.caller.uid, this.nowMs());
+    if (unsaid === null) return;
     const numbers = Object.entries(error.details).filter(([, value]) => typeof value === 'number');
-    const fields = { path: place.path, code: error.code, errno: error.errno, ...Object.fromEntries(numbers), ...actor(by) };
+    const line = {
+      ...fields,
+      code: error.code,
+      errno: error.errno,
+      ...Object.fromEntries(numbers),
+      ...actor(by),
+      unsaid: unsaid || undefined,
+    };
     try {
-      await ledger.saveUsage([], [this.event('refusal', this.#around(place.path).id, fields)]);
+      await ledger.saveUsage([], [this.event('refusal', lotId, line)]);
     } catch (failure) {
       log.error({ err: failure }, 'a refusal could not be journalled');
     }
   }
+
+  /** Runs a command on a path, with the path's lock; a refusal becomes a line of the journal. */
+  async #at<T>(path: string, by: By, command: (place: Place) => Promise<T>): Promise<T> {
+    this.#refuseWhere();
+    const place = this.place(path, by);
+    return this.#locks.run(place.path, () => this.#judged(place, by, command));
+  }
+
+  async #judged<T>(place: Place, by: By, command: (place: Place) => Promise<T>): Promise<T> {
+    try {
+      this.parts.rights.checkKnown(by.caller);
+      return await command(place);
+    } catch (error) {
+      const fields = { path: place.path };
+      await this.journalRefusal(this.book.ownerOf(place.path, true), fields, by, asVreserveError(error));
+      throw error;
+    }
+  }
+
+  #refuseWhere(): void {
+    if (this.parts.readOnly) throw new VreserveError('READ_ONLY');
+    if (this.#ending) throw new VreserveError('ENDING');
+  }
+
+  /** The lot whose path this is; undefined where none is. Throws PATH_TAKEN where it is an exclusion. */
+  #ownedAt(place: Place, by: By): Lot | undefined {
+    const bound = this.book.at(place.path);
+    if (bound === undefined) return undefined;
+    const lot = this.book.must(bound.lot);
+    if (lot.id === by.scope && by.scope !== DEFAULT_LOT_ID) throw ownScope(place.shown);
+    if (bound.exclude) throw new VreserveError('PATH_TAKEN', { path: place.shown, lot: lot.name });
+    return lot;
+  }
+
+  #changeLines({ put, remove }: LotChange, event: EventName, by: By): JournalEvent[] {
+    const lines = put.map((lot) => {
+      const name = this.book.get(lot.id) === undefined ? 'grant' : event === 'removal' ? 'change' : event;
+      const paths = lot.paths.map(({ path }) => path);
+      const parents = lot.parents.map((id) => this.book.get(id)?.name ?? String(id));
+      return this.event(name === 'grant' && event !== 'grant' ? 'change' : name, lot.id, {
+        lot: lot.name,
+        ...policyFields(lot.policy),
+        paths: paths.length === 0 ? undefined : paths,
+        parents: parents.length === 0 ? undefined : parents,
+        ...actor(by),
+      });
+    });
+    const removed = remove.map((id) => this.event('removal', id, { lot: this.book.get(id)?.name ?? String(id), ...actor(by) }));
+    return [...lines, ...removed];
+  }
+
+  /** Nothing is made, no lot gets more, a path or another parent. */
+  #onlyGivesBack({ put }: LotChange): boolean {
+    return put.every((lot) => {
+      const before = this.book.get(lot.id);
+      if (before === undefined) return false;
+      const known = new Set(before.paths.map(({ path, recursive, exclude }) => `${path} ${recursive} ${exclude}`));
+      const samePaths = lot.paths.every(({ path, recursive, exclude }) => known.has(`${path} ${recursive} ${exclude}`));
+      return samePaths && lot.parents.join() === before.parents.join() && noMore(lot.policy, before.policy);
+    });
+  }
+
+  #hasChildren(place: Place): boolean {
+    const bound = this.book.at(place.path);
+    return bound !== undefined && this.book.children(bound.lot).size > 0;
+  }
+
+  async #admit(place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By): Promise<Lot> {
+    const { ledger, rights, clock } = this.parts;
+    await this.checkReserve(place, by);
+    const around = this.around(place.path);
+    const owner = options.owner === undefined ? rights.ownerFor(by.caller) : rights.ownerNamed(options.owner, by.caller);
+    const lot: Lot = {
+      id: await ledger.newLotId(),
+      name: place.path,
+      ...owner,
+      selfParent: true,
+      parents: around === DEFAULT_LOT_ID ? [] : [around],
+      paths: [recursivePath(place.path)],
+      policy: { ...NO_POLICY, createdAtMs: clock(), ...policy },
+    };
+    if (this.book.named(lot.name) !== undefined) throw new VreserveError('LOT_EXISTS', { lot: lot.name });
+    const parent = around === DEFAULT_LOT_ID ? undefined : this.book.must(around).name;
+    const fields = { lot: lot.name, path: place.path, ...policyFields(lot.policy), ...actor(by), parent };
+    await this.make(
+      { put: [lot], remove: [] },
+      { ...this.#refusing(lot.policy, place.shown, by), events: () => [this.event('grant', lot.id, fields)] },
+    );
+    return lot;
+  }
+
+  async #resize(lot: Lot, place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By): Promise<Lot> {
+    const { rights } = this.parts;
+    rights.checkChange(by.caller, lot, `the reservation of ${place.shown}`, this.book);
+    const owner = options.owner === undefined ? {} : rights.ownerNamed(options.owner, by.caller);
+    const changed: Lot = { ...lot, ...owner, policy: { ...lot.policy, ...policy } };
+    const previousBytes = lot.policy.dedicatedBytes;
+    const events = ({ put: [now] }: LotChange) => {
+      const is = now?.policy ?? changed.policy;
+      const was = now === lot ? changed.policy.dedicatedBytes : previousBytes;
+      return [
+        this.event('extension', lot.id, {
+          lot: lot.name,
+          path: place.path,
+          ...policyFields(is),
+          previousBytes: was,
+          ...actor(by),
+        }),
+      ];
+    };
+    const givesBack = noMore(changed.policy, lot.policy);
+    if (givesBack) this.#refuseLess(lot, changed, place.shown, by);
+    await this.make(
+      { put: [changed], remove: [] },
+      { ...this.#refusing(changed.policy, place.shown, by), events, mustCover: true, givesBack },
+    );
+    return changed;
+  }
+
+  /** Before the ledger is told; the engine has the last word all the same. */
+  #refuseLess(lot: Lot, changed: Lot, shown: string, by: By): void {
+    const { engine } = this.parts;
+    let heldBytes = 0;
+    for (const id of this.book.withDescendants(lot.id)) heldBytes += engine.usageOf(id)?.bytes ?? 0;
+    const grant = grantBytes(changed.policy);
+    if (grant < 0 || heldBytes <= grant) return;
+    const refusal: Refusal = { granted: false, errno: 'EINVAL', lot: lot.id, availableBytes: 0, heldBytes };
+    throw this.#refusing(changed.policy, shown, by).refusal(refusal);
+  }
+
+  #refusing(policy: Policy, shown: string, by: By): Pick<Making, 'refusal'> {
+    const asked = { shown, dedicatedBytes: policy.dedicatedBytes, grantBytes: grantBytes(policy) };
+    const seen = new LotsSeen(this.book, this, { lot: by.scope, directory: by.directory });
+    return { refusal: (refusal) => refused(refusal, asked, (id) => seen.namesOf([id])[0] ?? null) };
+  }
+
+  async #remove(lot: Lot, by: By): Promise<void> {
+    const { bytes: usedBytes, objects } = this.usageOf(lot.id);
+    const fields = { lot: lot.name, path: lot.name, bytes: lot.policy.dedicatedBytes, usedBytes, objects, ...actor(by) };
+    const events = ({ remove }: LotChange) => [this.event(remove.length > 0 ? 'release' : 'grant', lot.id, fields)];
+    await this.make(releaseLot(this.book, lot), { ...this.#refusing(lot.policy, lot.name, by), events, givesBack: true });
+  }
 }
 
-function actor({ caller }: By): EventFields {
+/** What a command's options make of a policy. */
+function policyOf({ expiresInMs, opportunisticBytes, maxObjects }: ReserveOptions, nowMs: number): Partial<Policy> {
+  return {
+    ...(expiresInMs === undefined ? {} : { expiresAtMs: expiresInMs === null ? null : nowMs + expiresInMs }),
+    ...(opportunisticBytes === undefined ? {} : { opportunisticBytes }),
+    ...(maxObjects === undefined ? {} : { maxObjects }),
+  };
+}
+
+/** For the journal: the dedicated bytes, and what else is limited. */
+export function policyFields({ dedicatedBytes, opportunisticBytes, maxObjects, expiresAtMs, deletesAtMs }: Policy): EventFields {
+  return {
+    bytes: dedicatedBytes,
+    opportunisticBytes: opportunisticBytes === 0 ? undefined : opportunisticBytes,
+    maxObjects: maxObjects < 0 ? undefined : maxObjects,
+    expiresAtMs: expiresAtMs ?? undefined,
+    deletesAtMs: deletesAtMs ?? undefined,
+  };
+}
+
+/** True when nothing of the policy is more than before. */
+function noMore(now: Policy, before: Policy): boolean {
+  const infinite = (value: number | null) => (value === null || value < 0 ? Number.POSITIVE_INFINITY : value);
+  const pairs = [
+    [now.dedicatedBytes, before.dedicatedBytes],
+    [now.opportunisticBytes, before.opportunisticBytes],
+    [now.maxObjects, before.maxObjects],
+    [now.expiresAtMs, before.expiresAtMs],
+    [now.deletesAtMs, before.deletesAtMs],
+  ].map(([a, b]) => [infinite(a ?? null), infinite(b ?? null)] as const);
+  return pairs.every(([a, b]) => a <= b);
+}
+
+/** Who asked, for the journal. */
+export function actor({ caller }: By): EventFields {
   return { owner: String(caller.uid), pid: caller.pid };
+}
+
+function ownScope(shown: string): VreserveError {
+  return new VreserveError('BAD_PATH', { path: shown, reason: 'a lot is not changed through its own .vreserve' });
+}
+
+function noReservation(shown: string): VreserveError {
+  return new VreserveError('NO_SUCH_LOT', { path: shown, reason: `no reservation at '${shown}'` });
 }

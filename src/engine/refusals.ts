@@ -2,14 +2,15 @@
 
 import { formatExactBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
+import type { LotId } from '../core/lot.js';
 import type { Admission } from './engine.js';
 
-type Refusal = Extract<Admission, { granted: false }>;
+export type Refusal = Extract<Admission, { granted: false }>;
 
 /** Fewer bytes than the path holds already. */
-export function tooSmall(path: string, askedBytes: number, heldBytes: number): VreserveError {
+export function tooSmall(shown: string, askedBytes: number, heldBytes: number): VreserveError {
   return new VreserveError('BELOW_USE', {
-    path,
+    path: shown,
     askedBytes,
     heldBytes,
     askedText: formatExactBytes(askedBytes),
@@ -17,21 +18,42 @@ export function tooSmall(path: string, askedBytes: number, heldBytes: number): V
   });
 }
 
-/** `path` as the asker wrote it. */
-export function refused(refusal: Refusal, path: string, askedBytes: number): VreserveError {
-  const { errno, availableBytes, heldBytes } = refusal;
-  if (heldBytes > askedBytes && (errno === 'ENOSPC' || errno === 'EINVAL')) return tooSmall(path, askedBytes, heldBytes);
-  if (errno === 'ENOSPC') {
-    return new VreserveError('NO_SPACE', {
-      path,
-      askedBytes,
-      availableBytes,
-      heldBytes,
-      askedText: formatExactBytes(askedBytes),
-      availableText: formatExactBytes(availableBytes),
-    });
+/** What was asked: the path or lot as the asker wrote it, dedicated bytes, and with the opportunistic ones (-1: unlimited). */
+export interface Asked {
+  shown: string;
+  dedicatedBytes: number;
+  grantBytes: number;
+}
+
+/** `nameOf`: as the asker sees the lot; null where it does not. */
+export function refused(refusal: Refusal, asked: Asked, nameOf: (lot: LotId) => string | null): VreserveError {
+  const { errno, availableBytes, heldBytes, lot } = refusal;
+  const { shown, dedicatedBytes: askedBytes, grantBytes } = asked;
+  const name = lot === null ? null : nameOf(lot);
+  switch (errno) {
+    case 'EINVAL':
+      return heldBytes > grantBytes && grantBytes >= 0
+        ? tooSmall(shown, askedBytes, heldBytes)
+        : new VreserveError('BELOW_CHILDREN', { lot: name ?? shown });
+    case 'ENOSPC': {
+      if (grantBytes >= 0 && heldBytes > grantBytes) return tooSmall(shown, askedBytes, heldBytes);
+      return new VreserveError('NO_SPACE', {
+        path: shown,
+        askedBytes,
+        availableBytes,
+        heldBytes,
+        askedText: formatExactBytes(askedBytes),
+        availableText: formatExactBytes(availableBytes),
+        where: name === null ? '' : ` in lot '${name}'`,
+      });
+    }
+    case 'EXDEV':
+      return new VreserveError('SPLIT_NAMES', { path: shown, inTheWay: refusal.path ?? shown });
+    case 'EEXIST':
+      return new VreserveError('REAL_VRESERVE', { path: shown });
+    case 'ELOOP':
+      return new VreserveError('LOT_CYCLE', { reason: `'${name ?? shown}' would lie below itself` });
+    default:
+      return new VreserveError('SYSTEM', { path: shown, errno, reason: `'${shown}' cannot be bound: ${errno}` });
   }
-  if (errno === 'EXDEV') return new VreserveError('SPLIT_NAMES', { path, inTheWay: refusal.path ?? path });
-  if (errno === 'EEXIST') return new VreserveError('REAL_VRESERVE', { path });
-  return new VreserveError('SYSTEM', { path, errno, reason: `'${path}' cannot be bound: ${errno}` });
 }

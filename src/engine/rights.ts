@@ -1,29 +1,42 @@
-// Who may do what to a lot.
+// Who may do what to a lot. A caller is what the kernel says of the process that asks, never what a text says.
 
 import type { ReserveBy } from '../config.js';
+import type { LotBook } from '../core/book.js';
 import { VreserveError } from '../core/errors.js';
-import { type Lot, type LotId, withAncestors } from '../core/lot.js';
+import type { Lot, LotId, Owner } from '../core/lot.js';
+import type { Users } from '../views/users.js';
 import type { Caller, WriteAccess } from './engine.js';
 
 /** The rules of one mount. `daemonUid` is whom the daemon runs as. */
 export class Rights {
   readonly #reserveBy: ReserveBy;
   readonly #daemonUid: number;
+  readonly #users: Users;
 
-  constructor(reserveBy: ReserveBy, daemonUid: number) {
+  constructor(reserveBy: ReserveBy, daemonUid: number, users: Users) {
     this.#reserveBy = reserveBy;
     this.#daemonUid = daemonUid;
+    this.#users = users;
   }
 
-  /** Root with CAP_SYS_ADMIN, and the daemon's own user. Any other uid 0, such as root in a container, is a stranger. */
+  /** Root with CAP_SYS_ADMIN, and the daemon's own user outside of user namespaces. Any other uid 0, such as root in a container, is a stranger. */
   isAdministrator(caller: Caller): boolean {
     if (caller.uid === 0) return caller.sysAdmin;
-    return caller.uid === this.#daemonUid;
+    return caller.uid === this.#daemonUid && caller.home;
+  }
+
+  /**
+   * The owner that a text names: a user's name or number. One that is not known (yet) stays as it is. Root named by a
+   * stranger with uid 0 is that stranger.
+   */
+  ownerNamed(text: string, caller: Caller): Owner {
+    const owner = this.#users.uidOf(text) ?? text;
+    return { owner, confinedOwner: owner === '0' && this.#isConfined(caller) };
   }
 
   /** What a new lot of this caller records as its owner. */
-  ownerFor(caller: Caller): { owner: string; confinedOwner: boolean } {
-    return { owner: String(caller.uid), confinedOwner: caller.uid === 0 && !this.isAdministrator(caller) };
+  ownerFor(caller: Caller): Owner {
+    return { owner: String(caller.uid), confinedOwner: this.#isConfined(caller) };
   }
 
   /** Throws NOT_YOURS for a caller that cannot be identified: one in another pid namespace that the daemon does not see. */
@@ -36,23 +49,38 @@ export class Rights {
     if (!this.isAdministrator(caller)) throw notYours(`only an administrator may ${what}`);
   }
 
-  /** Throws NOT_YOURS unless the caller may change or release the lot: its owner, an owner above it, an administrator. */
-  checkChange(caller: Caller, lot: Lot, shownPath: string, lots: ReadonlyMap<LotId, Lot>): void {
-    if (this.isAdministrator(caller) || this.#ownsAny(caller, withAncestors(lot.id, lots))) return;
-    throw notYours(`the reservation of ${shownPath} belongs to user ${lot.owner}`);
+  /**
+   * Throws NOT_YOURS unless the caller may change or remove the lot: an owner of a lot above it, its own where it is a
+   * parent of its own (as every reservation is), an administrator.
+   */
+  checkChange(caller: Caller, lot: Lot, shown: string | null, book: LotBook, kind: 'parents' | 'children' = 'parents'): void {
+    if (this.isAdministrator(caller)) return;
+    const [, ...above] = book.withAncestors(lot.id);
+    if (this.#ownsAny(caller, lot.selfParent ? [lot, ...above] : above)) return;
+    throw shown === null ? noContext(kind) : notYours(`${shown} belongs to user ${this.#users.name(lot.owner)}`);
+  }
+
+  /** For a lot that another is put below, or taken away from: its owner, an owner above it, an administrator. */
+  checkOwns(caller: Caller, lot: Lot, book: LotBook): void {
+    if (!this.owns(caller, lot.id, book)) throw noContext('parents');
+  }
+
+  /** Whether the caller owns the lot or one above it, or is an administrator. */
+  owns(caller: Caller, lot: LotId, book: LotBook): boolean {
+    return this.isAdministrator(caller) || this.#ownsAny(caller, book.withAncestors(lot));
   }
 
   /** Throws NOT_YOURS unless the caller may reserve a path that lies in the lot `around`. `access` asks the kernel. */
   async checkReserve(
     caller: Caller,
     shownPath: string,
-    around: Lot,
-    lots: ReadonlyMap<LotId, Lot>,
+    around: LotId,
+    book: LotBook,
     access: () => Promise<WriteAccess>,
   ): Promise<void> {
     if (this.isAdministrator(caller)) return;
     if (this.#reserveBy === 'root') throw notYours('only an administrator may reserve here (--reserve-by root)');
-    if (this.#ownsAny(caller, withAncestors(around.id, lots))) return;
+    if (this.#ownsAny(caller, book.withAncestors(around))) return;
     if (this.#reserveBy === 'owners') {
       throw notYours(`only an owner of the lot around ${shownPath} may reserve it (--reserve-by owners)`);
     }
@@ -63,11 +91,23 @@ export class Rights {
     }
   }
 
+  #isConfined(caller: Caller): boolean {
+    return caller.uid === 0 && !this.isAdministrator(caller);
+  }
+
   #ownsAny(caller: Caller, lots: readonly Lot[]): boolean {
     const { owner, confinedOwner } = this.ownerFor(caller);
-    // Host root's lots are not those of a container's root, though both have uid 0.
-    return lots.some((lot) => lot.owner === owner && lot.confinedOwner === confinedOwner);
+    // An owner who was not known when the lot was made is known by name. Host root's lots are not those of a container's root.
+    const name = this.#users.name(owner);
+    return lots.some((lot) => (lot.owner === owner || lot.owner === name) && lot.confinedOwner === confinedOwner);
   }
+}
+
+/** LotMan's words. */
+function noContext(kind: 'parents' | 'children'): VreserveError {
+  return notYours(
+    `Error while checking context for ${kind}: Current context prohibits action on lot: Caller does not have proper ownership.`,
+  );
 }
 
 function notYours(reason: string): VreserveError {

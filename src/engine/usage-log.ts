@@ -1,7 +1,8 @@
 // Takes usage from the data plane once a second, and keeps the ledger's saved usage and charge lines up with it.
 
+import type { LotBook } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
-import type { Lot, LotId } from '../core/lot.js';
+import type { LotId } from '../core/lot.js';
 import type { Ledger, SavedUsage } from '../ledger/ledger.js';
 import type { Engine, UsageChange } from './engine.js';
 
@@ -9,16 +10,16 @@ import type { Engine, UsageChange } from './engine.js';
 export class UsageLog {
   readonly #engine: Engine;
   readonly #ledger: Ledger;
-  readonly #lots: ReadonlyMap<LotId, Lot>;
+  readonly #book: LotBook;
   /** Changes that are not in the ledger, summed per lot: since the last save, or longer when a save failed. */
   readonly #unsaved = new Map<LotId, UsageChange>();
   readonly #saved = new Map<LotId, { bytes: number; objects: number }>();
   #saving: Promise<void> = Promise.resolve();
 
-  constructor(engine: Engine, ledger: Ledger, lots: ReadonlyMap<LotId, Lot>) {
+  constructor(engine: Engine, ledger: Ledger, book: LotBook) {
     this.#engine = engine;
     this.#ledger = ledger;
-    this.#lots = lots;
+    this.#book = book;
   }
 
   /** The ledger has this for the lot. */
@@ -39,18 +40,19 @@ export class UsageLog {
     return next;
   }
 
-  /** All usage as it is now, and the charge lines that are not written yet, which become the caller's to write. */
+  /** Usage that the ledger does not have, and the charge lines that are not written yet, which become the caller's to write. */
   takeAll(atMs: number): { usage: SavedUsage[]; events: JournalEvent[] } {
     this.#collect();
     const events = [...this.#unsaved.values()].flatMap((change) => this.#chargeLine(change, atMs));
     this.#unsaved.clear();
-    return { usage: this.#engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects })), events };
+    const usage = this.#engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
+    return { usage: usage.filter((row) => this.#differs(row)), events };
   }
 
   async #save(atMs: number): Promise<void> {
     this.#collect();
     // A lot that is set aside and not committed yet has no row to save into: its changes wait.
-    const changes = [...this.#unsaved.values()].filter(({ id }) => this.#lots.has(id));
+    const changes = [...this.#unsaved.values()].filter(({ id }) => this.#book.get(id) !== undefined);
     const usage = changes.filter((change) => this.#differs(change)).map(({ id, bytes, objects }) => ({ id, bytes, objects }));
     const events = changes.flatMap((change) => this.#chargeLine(change, atMs));
     for (const { id } of changes) this.#unsaved.delete(id);
@@ -61,7 +63,7 @@ export class UsageLog {
       for (const change of changes) this.#merge(change, this.#unsaved.get(change.id));
       throw error;
     }
-    for (const saved of usage) if (this.#lots.has(saved.id)) this.isSaved(saved);
+    for (const saved of usage) if (this.#book.get(saved.id) !== undefined) this.isSaved(saved);
   }
 
   #collect(): void {
@@ -85,13 +87,13 @@ export class UsageLog {
     });
   }
 
-  #differs({ id, bytes, objects }: UsageChange): boolean {
+  #differs({ id, bytes, objects }: SavedUsage): boolean {
     const saved = this.#saved.get(id);
     return saved === undefined || saved.bytes !== bytes || saved.objects !== objects;
   }
 
   #chargeLine(change: UsageChange, atMs: number): JournalEvent[] {
-    const lot = this.#lots.get(change.id);
+    const lot = this.#book.get(change.id);
     const { chargedBytes, refundedBytes, refusals, refusedBytes, bytes, objects } = change;
     if (lot === undefined || (chargedBytes === 0 && refundedBytes === 0 && refusals === 0)) return [];
     const refused = refusals > 0 ? { refusals, refusedBytes } : {};

@@ -19,6 +19,7 @@ const NEWLINE = 0x0a;
 export class Journal {
   readonly #insert: Statement;
   readonly #last: Statement;
+  readonly #lastAt: Statement;
   readonly #first: Statement;
   readonly #before: Statement;
   readonly #from: Statement;
@@ -31,6 +32,7 @@ export class Journal {
   constructor(db: Database) {
     this.#insert = db.prepare('INSERT INTO journal (offset_bytes, length_bytes, at_ms, lot_id, line) VALUES (?, ?, ?, ?, ?)');
     this.#last = db.prepare('SELECT offset_bytes + length_bytes FROM journal ORDER BY offset_bytes DESC LIMIT 1').pluck();
+    this.#lastAt = db.prepare('SELECT at_ms FROM journal ORDER BY offset_bytes DESC LIMIT 1').pluck();
     this.#first = db.prepare('SELECT offset_bytes FROM journal ORDER BY offset_bytes LIMIT 1').pluck();
     this.#before = db.prepare(
       'SELECT offset_bytes, line FROM journal WHERE offset_bytes <= ? ORDER BY offset_bytes DESC LIMIT 1',
@@ -52,6 +54,12 @@ export class Journal {
       this.#insert.run(this.#endBytes, lengthBytes, event.atMs, event.lotId, line);
       this.#endBytes += lengthBytes;
     }
+  }
+
+  /** Time of the last line. */
+  lastAtMs(): number | null {
+    const at = this.#lastAt.get();
+    return typeof at === 'number' ? at : null;
   }
 
   /** After a rollback: what was appended is not there. */

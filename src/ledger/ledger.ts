@@ -1,7 +1,8 @@
 // The ledger as the rest of vreserve sees it: the durable record of lots, usage and events.
 
+import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
-import type { Lot, LotId } from '../core/lot.js';
+import type { Lot, LotId, LotUsage } from '../core/lot.js';
 
 /** A lot's own bytes and objects as they were last saved. */
 export interface SavedUsage {
@@ -10,10 +11,19 @@ export interface SavedUsage {
   objects: number;
 }
 
+/** What somebody reported for a lot whose paths are foreign. */
+export interface ReportedUsage {
+  id: LotId;
+  usage: LotUsage;
+}
+
 export interface LedgerContents {
   /** Parents before their children; the default lot first. */
   lots: Lot[];
   usage: SavedUsage[];
+  reported: ReportedUsage[];
+  /** Time of the journal's last line; null: it has none. */
+  lastLineAtMs: number | null;
 }
 
 /** Byte offsets of the journal: what is before `startBytes` was trimmed; offsets never move. */
@@ -45,12 +55,9 @@ export interface Ledger {
   load(): Promise<LedgerContents>;
   /** A number for a new lot, never given before to a lot that was added. */
   newLotId(): Promise<LotId>;
-  /** Adds the lot with its parents, paths and first usage. */
-  addLot(lot: Lot, usage: SavedUsage, event: JournalEvent): Promise<void>;
-  /** Writes the lot's owner and policy anew. */
-  updateLot(lot: Lot, event: JournalEvent): Promise<void>;
-  /** Removes the lot; lots below it become children of its parents. */
-  removeLot(id: LotId, event: JournalEvent): Promise<void>;
+  /** Lots that are made or changed, with their first usage (a lot without keeps its own), and lots that go. */
+  changeLots(change: LotChange, usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
+  saveReported(reported: readonly ReportedUsage[], events: readonly JournalEvent[]): Promise<void>;
   /** Saves usage (lots that are gone are passed over) and writes the lines. */
   saveUsage(usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
   /** From here on the end is unclean, until `endServing`. */

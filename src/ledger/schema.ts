@@ -48,4 +48,20 @@ export const MIGRATIONS: readonly string[] = [
     value TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- A lot of before this was a reservation, which its owner may change, or the default lot.
+  ALTER TABLE lots ADD COLUMN self_parent INTEGER NOT NULL DEFAULT 1;
+  -- The order of a lot's parents; the first is the one whose unfilled bytes its own are part of.
+  ALTER TABLE parents ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE paths ADD COLUMN recursive INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE paths ADD COLUMN exclude INTEGER NOT NULL DEFAULT 0;
+  -- What was reported for lots whose paths are foreign: no file of the mount is in it.
+  CREATE TABLE reported_usage (
+    lot_id INTEGER PRIMARY KEY REFERENCES lots (id) ON DELETE CASCADE,
+    bytes INTEGER NOT NULL,
+    objects INTEGER NOT NULL,
+    pending_bytes INTEGER NOT NULL,
+    pending_objects INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -4,12 +4,13 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
+import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
-import { DEFAULT_LOT_ID, type Lot, type LotId } from '../core/lot.js';
+import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
 import { Ballast } from './ballast.js';
 import { GroupCommit } from './group.js';
 import { Journal } from './journal.js';
-import type { JournalPiece, JournalRange, Ledger, LedgerContents, SavedUsage, TrimLimits } from './ledger.js';
+import type { JournalPiece, JournalRange, Ledger, LedgerContents, ReportedUsage, SavedUsage, TrimLimits } from './ledger.js';
 import { type OpenedFile, openLedgerFile, openMemoryLedger } from './open.js';
 import { LotTables } from './tables.js';
 
@@ -84,32 +85,26 @@ class SqliteLedger implements Ledger {
   }
 
   async load(): Promise<LedgerContents> {
-    return this.#tables.load();
+    return { ...this.#tables.load(), lastLineAtMs: this.#journal.lastAtMs() };
   }
 
   async newLotId(): Promise<LotId> {
     return this.#tables.newLotId();
   }
 
-  addLot(lot: Lot, usage: SavedUsage, event: JournalEvent): Promise<void> {
+  changeLots(change: LotChange, usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void> {
+    if (change.remove.includes(DEFAULT_LOT_ID)) throw new Error('the default lot is never removed');
     return this.#group.run(() => {
-      this.#tables.add(lot, usage);
-      this.#journal.append([event]);
+      this.#tables.change(change);
+      this.#tables.saveUsage(usage);
+      this.#journal.append(events);
     });
   }
 
-  updateLot(lot: Lot, event: JournalEvent): Promise<void> {
+  saveReported(reported: readonly ReportedUsage[], events: readonly JournalEvent[]): Promise<void> {
     return this.#group.run(() => {
-      this.#tables.update(lot);
-      this.#journal.append([event]);
-    });
-  }
-
-  removeLot(id: LotId, event: JournalEvent): Promise<void> {
-    if (id === DEFAULT_LOT_ID) throw new Error('the default lot is never removed');
-    return this.#group.run(() => {
-      this.#tables.remove(id);
-      this.#journal.append([event]);
+      this.#tables.saveReported(reported);
+      this.#journal.append(events);
     });
   }
 

@@ -1,8 +1,9 @@
 // Lots, parents, paths and usage as rows.
 
 import type { Database, Statement } from 'better-sqlite3';
-import type { Lot, LotId } from '../core/lot.js';
-import type { LedgerContents, SavedUsage } from './ledger.js';
+import type { LotChange } from '../core/book.js';
+import type { Lot, LotId, LotPath } from '../core/lot.js';
+import type { LedgerContents, ReportedUsage, SavedUsage } from './ledger.js';
 
 interface LotRow {
   id: number;
@@ -15,44 +16,64 @@ interface LotRow {
   created_at_ms: number;
   expires_at_ms: number | null;
   deletes_at_ms: number | null;
+  self_parent: number;
 }
+
+/** The columns of a row, in the order of `LotValues`. */
+const LOT_COLUMNS =
+  'id, name, owner, confined_owner, dedicated_bytes, opportunistic_bytes, max_objects, created_at_ms, expires_at_ms, deletes_at_ms, self_parent';
+
+type LotValues = [
+  id: number,
+  name: string,
+  owner: string,
+  confinedOwner: number,
+  dedicatedBytes: number,
+  opportunisticBytes: number,
+  maxObjects: number,
+  createdAtMs: number,
+  expiresAtMs: number | null,
+  deletesAtMs: number | null,
+  selfParent: number,
+];
+
+const NONE: readonly never[] = [];
 
 /** The tables of the lots. Its methods run inside the caller's transaction. */
 export class LotTables {
   readonly #db: Database;
-  readonly #insertLot: Statement;
-  readonly #updateLot: Statement;
+  readonly #putLot: Statement;
   readonly #deleteLot: Statement;
   readonly #insertParent: Statement;
-  readonly #adopt: Statement;
-  readonly #disown: Statement;
+  readonly #dropParents: Statement;
+  readonly #dropChildren: Statement;
   readonly #insertPath: Statement;
-  readonly #insertUsage: Statement;
+  readonly #dropPaths: Statement;
+  readonly #newUsage: Statement;
   readonly #updateUsage: Statement;
+  readonly #putReported: Statement;
   #lastId: LotId;
 
   constructor(db: Database) {
     this.#db = db;
-    this.#insertLot = db.prepare(
+    this.#putLot = db.prepare(
       `INSERT INTO lots VALUES (@id, @name, @owner, @confined_owner, @dedicated_bytes, @opportunistic_bytes, @max_objects,
-         @created_at_ms, @expires_at_ms, @deletes_at_ms)`,
-    );
-    this.#updateLot = db.prepare(
-      `UPDATE lots SET owner = @owner, confined_owner = @confined_owner, dedicated_bytes = @dedicated_bytes,
+         @created_at_ms, @expires_at_ms, @deletes_at_ms, @self_parent)
+       ON CONFLICT (id) DO UPDATE SET owner = @owner, confined_owner = @confined_owner, dedicated_bytes = @dedicated_bytes,
          opportunistic_bytes = @opportunistic_bytes, max_objects = @max_objects, created_at_ms = @created_at_ms,
-         expires_at_ms = @expires_at_ms, deletes_at_ms = @deletes_at_ms WHERE id = @id`,
+         expires_at_ms = @expires_at_ms, deletes_at_ms = @deletes_at_ms, self_parent = @self_parent`,
     );
     this.#deleteLot = db.prepare('DELETE FROM lots WHERE id = ?');
-    this.#insertParent = db.prepare('INSERT INTO parents (lot_id, parent_id) VALUES (?, ?)');
-    this.#adopt = db.prepare(
-      `INSERT OR IGNORE INTO parents (lot_id, parent_id)
-       SELECT below.lot_id, above.parent_id FROM parents below JOIN parents above ON above.lot_id = below.parent_id
-       WHERE below.parent_id = ?`,
-    );
-    this.#disown = db.prepare('DELETE FROM parents WHERE parent_id = ?');
-    this.#insertPath = db.prepare('INSERT INTO paths (path, lot_id) VALUES (?, ?)');
-    this.#insertUsage = db.prepare('INSERT INTO usage (lot_id, bytes, objects) VALUES (?, ?, ?)');
+    this.#insertParent = db.prepare('INSERT INTO parents (lot_id, parent_id, position) VALUES (?, ?, ?)');
+    this.#dropParents = db.prepare('DELETE FROM parents WHERE lot_id = ?');
+    this.#dropChildren = db.prepare('DELETE FROM parents WHERE parent_id = ?');
+    this.#insertPath = db.prepare('INSERT INTO paths (path, lot_id, recursive, exclude) VALUES (?, ?, ?, ?)');
+    this.#dropPaths = db.prepare('DELETE FROM paths WHERE lot_id = ?');
+    this.#newUsage = db.prepare('INSERT OR IGNORE INTO usage (lot_id, bytes, objects) VALUES (?, 0, 0)');
     this.#updateUsage = db.prepare('UPDATE usage SET bytes = ?, objects = ? WHERE lot_id = ?');
+    this.#putReported = db.prepare(
+      'INSERT OR REPLACE INTO reported_usage (lot_id, bytes, objects, pending_bytes, pending_objects) VALUES (?, ?, ?, ?, ?)',
+    );
     const last = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'lots'").pluck().get();
     this.#lastId = typeof last === 'number' ? last : 0;
   }
@@ -62,34 +83,57 @@ export class LotTables {
     return this.#lastId;
   }
 
-  load(): LedgerContents {
-    const parents = grouped(this.#rows<[number, number]>('SELECT lot_id, parent_id FROM parents ORDER BY parent_id'));
-    const paths = grouped(this.#rows<[number, string]>('SELECT lot_id, path FROM paths ORDER BY path'));
-    const rows = this.#db.prepare('SELECT * FROM lots ORDER BY id').all() as LotRow[];
-    const lots = rows.map((row) => lotOf(row, parents.get(row.id) ?? [], paths.get(row.id) ?? []));
+  load(): Omit<LedgerContents, 'lastLineAtMs'> {
+    const parents = grouped(this.#rows<[number, number]>('SELECT lot_id, parent_id FROM parents ORDER BY position, parent_id'));
+    const paths = grouped(
+      this.#rows<[number, string, number, number]>('SELECT lot_id, path, recursive, exclude FROM paths ORDER BY path').map(
+        ([id, path, recursive, exclude]): [number, LotPath] => [id, { path, recursive: recursive === 1, exclude: exclude === 1 }],
+      ),
+    );
+    const rows = this.#rows<LotValues>(`SELECT ${LOT_COLUMNS} FROM lots ORDER BY id`);
+    const lots = rows.map((row) => lotOf(row, parents.get(row[0]) ?? NONE, paths.get(row[0]) ?? NONE));
     const usage = this.#rows<[number, number, number]>('SELECT lot_id, bytes, objects FROM usage');
-    return { lots: parentsFirst(lots), usage: usage.map(([id, bytes, objects]) => ({ id, bytes, objects })) };
+    const reported = this.#rows<[number, number, number, number, number]>(
+      'SELECT lot_id, bytes, objects, pending_bytes, pending_objects FROM reported_usage',
+    );
+    return {
+      lots: parentsFirst(lots),
+      usage: usage.map(([id, bytes, objects]) => ({ id, bytes, objects })),
+      reported: reported.map(([id, bytes, objects, pendingBytes, pendingObjects]) => ({
+        id,
+        usage: { bytes, objects, pendingBytes, pendingObjects },
+      })),
+    };
   }
 
-  add(lot: Lot, usage: SavedUsage): void {
-    this.#insertLot.run(rowOf(lot));
-    for (const parent of lot.parents) this.#insertParent.run(lot.id, parent);
-    for (const path of lot.paths) this.#insertPath.run(path, lot.id);
-    this.#insertUsage.run(lot.id, usage.bytes, usage.objects);
-  }
-
-  update(lot: Lot): void {
-    if (this.#updateLot.run(rowOf(lot)).changes !== 1) throw new Error(`the ledger has no lot ${lot.id}`);
-  }
-
-  remove(id: LotId): void {
-    this.#adopt.run(id);
-    this.#disown.run(id);
-    if (this.#deleteLot.run(id).changes !== 1) throw new Error(`the ledger has no lot ${id}`);
+  /** What goes is gone first, so that a path or a name may be another's at once. */
+  change({ put, remove }: LotChange): void {
+    for (const id of remove) this.#dropChildren.run(id);
+    for (const id of remove) {
+      if (this.#deleteLot.run(id).changes !== 1) throw new Error(`the ledger has no lot ${id}`);
+    }
+    for (const { id } of put) {
+      this.#dropParents.run(id);
+      this.#dropPaths.run(id);
+    }
+    for (const lot of put) {
+      this.#putLot.run(rowOf(lot));
+      this.#newUsage.run(lot.id);
+    }
+    for (const { id, parents, paths } of put) {
+      for (const [position, parent] of parents.entries()) this.#insertParent.run(id, parent, position);
+      for (const { path, recursive, exclude } of paths) this.#insertPath.run(path, id, Number(recursive), Number(exclude));
+    }
   }
 
   saveUsage(usage: readonly SavedUsage[]): void {
     for (const { id, bytes, objects } of usage) this.#updateUsage.run(bytes, objects, id);
+  }
+
+  saveReported(reported: readonly ReportedUsage[]): void {
+    for (const { id, usage } of reported) {
+      this.#putReported.run(id, usage.bytes, usage.objects, usage.pendingBytes, usage.pendingObjects);
+    }
   }
 
   #rows<T extends unknown[]>(sql: string): T[] {
@@ -97,36 +141,39 @@ export class LotTables {
   }
 }
 
-function rowOf({ id, name, owner, confinedOwner, policy }: Lot): LotRow {
+function rowOf({ id, name, owner, confinedOwner, selfParent, policy }: Lot): LotRow {
   return {
     id,
     name,
     owner,
-    confined_owner: confinedOwner ? 1 : 0,
+    confined_owner: Number(confinedOwner),
     dedicated_bytes: policy.dedicatedBytes,
     opportunistic_bytes: policy.opportunisticBytes,
     max_objects: policy.maxObjects,
     created_at_ms: policy.createdAtMs,
     expires_at_ms: policy.expiresAtMs,
     deletes_at_ms: policy.deletesAtMs,
+    self_parent: Number(selfParent),
   };
 }
 
-function lotOf(row: LotRow, parents: LotId[], paths: string[]): Lot {
+function lotOf(row: LotValues, parents: readonly LotId[], paths: readonly LotPath[]): Lot {
+  const [id, name, owner, confined, dedicated, opportunistic, objects, createdAtMs, expiresAtMs, deletesAtMs, selfParent] = row;
   return {
-    id: row.id,
-    name: row.name,
-    owner: row.owner,
-    confinedOwner: row.confined_owner === 1,
+    id,
+    name,
+    owner,
+    confinedOwner: confined === 1,
+    selfParent: selfParent === 1,
     parents,
     paths,
     policy: {
-      dedicatedBytes: row.dedicated_bytes,
-      opportunisticBytes: row.opportunistic_bytes,
-      maxObjects: row.max_objects,
-      createdAtMs: row.created_at_ms,
-      expiresAtMs: row.expires_at_ms,
-      deletesAtMs: row.deletes_at_ms,
+      dedicatedBytes: dedicated,
+      opportunisticBytes: opportunistic,
+      maxObjects: objects,
+      createdAtMs,
+      expiresAtMs,
+      deletesAtMs,
     },
   };
 }

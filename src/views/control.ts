@@ -1,16 +1,16 @@
 // An open `control`: lines in, one JSON object a command out.
 
-import { VreserveError } from '../core/errors.js';
+import { asVreserveError, VreserveError } from '../core/errors.js';
 import { commandName, parseControlLine } from './command-line.js';
 import { refusalJson } from './json.js';
 import type { OpenFile } from './open-file.js';
 import type { RunCommand } from './run.js';
 
 /** The longest line. */
-export const MAX_LINE_BYTES = 64 * 1024;
+export const MAX_LINE_BYTES = 1024 * 1024;
 
-/** Replies that nobody reads are dropped beyond this, oldest first. */
-const MAX_REPLY_BYTES = 16 * 1024 * 1024;
+/** Replies that nobody reads are dropped beyond this, oldest first; the last one stays. */
+const MAX_REPLY_BYTES = 1024 * 1024;
 
 const NEWLINE = 0x0a;
 
@@ -103,8 +103,9 @@ export class ControlFile implements OpenFile {
       const command = parseControlLine(line);
       if (command !== null) this.#reply(await this.#run(command, (value) => this.#reply(value)));
     } catch (error) {
-      if (error instanceof VreserveError) throw this.#refuse(error, commandName(line));
-      throw error;
+      const known = asVreserveError(error);
+      const refusal = this.#refuse(known, commandName(line));
+      throw known.code === 'INTERNAL' ? error : refusal;
     }
   }
 

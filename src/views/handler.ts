@@ -3,24 +3,26 @@
 import { parseBytes } from '../core/bytes.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
-import { childrenOf, DEFAULT_LOT_ID, type LotId, withDescendants } from '../core/lot.js';
-import { type Snapshot, scopedTo } from '../core/snapshot.js';
+import { DEFAULT_LOT_ID } from '../core/lot.js';
+import type { Snapshot } from '../core/snapshot.js';
 import type { VirtualNode, VirtualReply, VirtualRequest } from '../engine/engine.js';
 import type { Log } from '../log.js';
 import { ControlFile } from './control.js';
 import type { Host } from './host.js';
 import type { OpenFile } from './open-file.js';
 import { commandRunner } from './run.js';
+import { lineSeenFrom } from './scoped-line.js';
 import { LotJournal, type Stream, WholeJournal } from './stream.js';
 import { StreamFile } from './stream-file.js';
 import { type Entry, entryAt } from './tree.js';
-import { Users } from './users.js';
+import type { Users } from './users.js';
 
 export interface HandlerParts {
   host: Host;
   clock: Clock;
   log: Log;
   readOnly: boolean;
+  users: Users;
   reply: (token: number, reply: VirtualReply) => void;
 }
 
@@ -29,18 +31,19 @@ type Request<Op extends VirtualRequest['op']> = Extract<VirtualRequest, { op: Op
 /** Journals of lots that are kept found, most recently used last. */
 const MOST_LOT_JOURNALS = 64;
 
+/** Where a `.vreserve` was named. */
+type SeenFrom = Pick<VirtualRequest, 'scope' | 'directory'>;
+
 /** Requests on one mount's /.vreserve. */
 export class ViewHandler {
   readonly #parts: HandlerParts;
-  readonly #users: Users;
   readonly #whole: WholeJournal;
-  readonly #ofLots = new Map<LotId, LotJournal>();
+  readonly #ofLots = new Map<string, LotJournal>();
   readonly #open = new Map<number, OpenFile>();
   #lastHandle = 0;
 
   constructor(parts: HandlerParts) {
     this.#parts = parts;
-    this.#users = new Users(parts.clock);
     this.#whole = new WholeJournal(parts.host.journal);
   }
 
@@ -88,7 +91,7 @@ export class ViewHandler {
         return { node: { kind: 'control', mode: this.#parts.readOnly ? 0o444 : 0o666, mtimeMs } };
       case 'stream': {
         const node: VirtualNode = { kind: 'stream', mode: 0o444, mtimeMs };
-        return { node: { ...node, sizeBytes: await this.#stream(request.scope).sizeBytes() } };
+        return { node: { ...node, sizeBytes: await this.#stream(request).sizeBytes() } };
       }
       case 'snapshot':
         return { node: { kind: 'snapshot', mode: 0o444, mtimeMs, content: Buffer.from(await entry.render()) } };
@@ -100,14 +103,15 @@ export class ViewHandler {
     if (entry.kind === 'control') return { handle: this.#keep(this.#control(request)) };
     if (request.forWriting) return { errno: 'EACCES' };
     if (entry.kind !== 'stream') return { errno: 'EINVAL' };
-    const stream = this.#stream(request.scope);
+    const stream = this.#stream(request);
     await stream.sizeBytes();
     return { handle: this.#keep(new StreamFile(stream)) };
   }
 
-  #control({ caller, scope }: Request<'open'>): ControlFile {
-    const { host } = this.#parts;
-    return new ControlFile(commandRunner(host.commands, { caller, scope }, () => this.#snapshot(scope), this.#users.name));
+  #control({ caller, scope, directory }: Request<'open'>): ControlFile {
+    const { host, users } = this.#parts;
+    const by = { caller, scope, directory };
+    return new ControlFile(commandRunner(host.commands, by, () => this.#snapshot({ scope, directory }), users.name));
   }
 
   async #setAttribute({ path, name, value, caller }: Request<'setxattr'>): Promise<VirtualReply> {
@@ -115,41 +119,38 @@ export class ViewHandler {
     const attribute = name.replace(/^user\.vreserve\./, '');
     if (attribute === 'lot' || attribute === 'used' || attribute === 'grant') return { errno: 'EPERM' };
     if (attribute !== 'reserve') return { errno: 'EOPNOTSUPP' };
-    const by = { caller, scope: DEFAULT_LOT_ID };
+    const by = { caller, scope: DEFAULT_LOT_ID, directory: '/' };
     if (value === null) await commands.release(path, by);
     // Some tools store the text with its NUL or with the newline of a here-document.
-    else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), by);
+    else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), {}, by);
     return {};
   }
 
-  #entry({ path, scope }: { path: string; scope: LotId }): Entry {
-    const entry = entryAt(path, () => this.#snapshot(scope), this.#users.name);
+  #entry({ path, ...seenFrom }: SeenFrom & { path: string }): Entry {
+    const entry = entryAt(path, () => this.#snapshot(seenFrom), this.#parts.users.name);
     if (entry === null) throw new VreserveError('SYSTEM', { errno: 'ENOENT', reason: 'no such file' });
     return entry;
   }
 
-  #snapshot(scope: LotId): Snapshot {
-    const snapshot = this.#parts.host.snapshot();
-    const seen = scope === DEFAULT_LOT_ID ? snapshot : scopedTo(snapshot, scope);
-    if (seen === null) throw new VreserveError('NO_SUCH_LOT', { path: '/' });
+  #snapshot({ scope, directory }: SeenFrom): Snapshot {
+    const seen = this.#parts.host.snapshot({ lot: scope, directory });
+    if (seen === null) throw new VreserveError('NO_SUCH_LOT', { reason: 'the lot of this directory is gone' });
     return seen;
   }
 
-  #stream(scope: LotId): Stream {
+  #stream({ scope, directory }: SeenFrom): Stream {
     if (scope === DEFAULT_LOT_ID) return this.#whole;
-    const known = this.#ofLots.get(scope);
-    const stream = known ?? new LotJournal(this.#parts.host.journal, () => this.#inScope(scope));
-    this.#ofLots.delete(scope);
-    this.#ofLots.set(scope, stream);
-    for (const [id, other] of this.#ofLots) {
+    const key = `${scope} ${directory}`;
+    const known = this.#ofLots.get(key);
+    const { host } = this.#parts;
+    const stream = known ?? new LotJournal(host.journal, () => host.inScope(scope), lineSeenFrom(directory));
+    this.#ofLots.delete(key);
+    this.#ofLots.set(key, stream);
+    for (const [other, { isOpen }] of this.#ofLots) {
       if (this.#ofLots.size <= MOST_LOT_JOURNALS) break;
-      if (!other.isOpen && id !== scope) this.#ofLots.delete(id);
+      if (!isOpen && other !== key) this.#ofLots.delete(other);
     }
     return stream;
-  }
-
-  #inScope(scope: LotId): Set<LotId> {
-    return withDescendants(scope, childrenOf(this.#parts.host.snapshot().lots.map(({ lot }) => lot)));
   }
 
   #keep(file: OpenFile): number {

@@ -1,13 +1,30 @@
 // What the views ask of whoever keeps the lots.
 
 import type { Lot, LotId } from '../core/lot.js';
+import type { Scope } from '../core/lots-seen.js';
 import type { Snapshot } from '../core/snapshot.js';
+import type { Past } from '../core/usage.js';
 import type { Caller } from '../engine/engine.js';
 
-/** Who gives a command, and from which lot's `.vreserve`: paths are relative to that lot, and only what is below it is theirs. */
+/**
+ * Who gives a command, and from which lot's `.vreserve` in which of its directories: paths are relative to that directory,
+ * and only what is below it is theirs. At the root of the mount: the default lot and '/'.
+ */
 export interface By {
   caller: Caller;
   scope: LotId;
+  directory: string;
+}
+
+/** What a reservation may have besides its bytes; what is left out stays as it is. */
+export interface ReserveOptions {
+  /** From now; null: never. */
+  expiresInMs?: number | null;
+  /** A user's name or uid. */
+  owner?: string;
+  /** UNLIMITED is -1, for both. */
+  opportunisticBytes?: number;
+  maxObjects?: number;
 }
 
 /** A lot's own bytes and objects: as counted in the backing, and as they were recorded. */
@@ -36,14 +53,61 @@ export interface Progress {
   bytes: number;
 }
 
+/** A file that is to go, or went. */
+export interface ReclaimedFile {
+  path: string;
+  lot: string;
+  /** What its lot is past: `del`, `exp`, `opp`, `obj` or `ded`. */
+  past: Past;
+  bytes: number;
+  accessedAtMs: number;
+  /** False after an `apply` that left it: it was in use, or another file by then. */
+  deleted: boolean;
+}
+
+export interface ReclaimReport {
+  applied: boolean;
+  /** Fractions of the capacity. */
+  fillBefore: number;
+  fillAfter: number;
+  low: number;
+  files: number;
+  bytes: number;
+  /** The first of them, in their order; `files` counts all. */
+  list: ReclaimedFile[];
+}
+
+export interface ReclaimProgress {
+  files: number;
+  ofFiles: number;
+  bytes: number;
+  ofBytes: number;
+}
+
+/** A call of one of LotMan's functions. */
+export interface LotRequest {
+  /** As on the command line after `lot`: `add`, `usage set` … */
+  name: string;
+  /** A lot, a path or a kind; null where JSON takes its place. */
+  word: string | null;
+  /** A value, or (a string) its text; undefined where there is none. */
+  json: unknown;
+  /** Options without their dashes. */
+  flags: readonly string[];
+}
+
 /** Commands reject with VreserveError; a refusal has left no trace but a line in the journal. */
 export interface Commands {
   /** Reserves the path, or sets the bytes of its reservation anew. */
-  reserve(path: string, bytes: number, by: By): Promise<Lot>;
+  reserve(path: string, bytes: number, options: ReserveOptions, by: By): Promise<Lot>;
   /** Adds bytes to a reservation. */
   extend(path: string, addBytes: number, by: By): Promise<Lot>;
   /** Gives the reservation back; null when there was none. */
   release(path: string, by: By): Promise<Lot | null>;
+  /** One of LotMan's functions; what it answers is JSON, undefined where it only does something. */
+  lot(request: LotRequest, by: By): Promise<unknown>;
+  /** What to delete until the pool is filled to the fraction `low`, null: the mount's; with `apply` it is deleted. */
+  reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
   /** Counts the backing and compares; `repair` corrects what differs. */
   check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport>;
 }
@@ -57,7 +121,10 @@ export interface JournalReader {
 }
 
 export interface Host {
-  snapshot(): Snapshot;
+  /** null: the scope's lot is gone. */
+  snapshot(scope: Scope): Snapshot | null;
+  /** The lot and everything below it. */
+  inScope(lot: LotId): Set<LotId>;
   commands: Commands;
   journal: JournalReader;
 }

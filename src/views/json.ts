@@ -2,22 +2,28 @@
 
 import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
-import { grantBytes, type LotUsage, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
+import { DEFAULT_LOT_ID, grantBytes, type LotPath, type LotUsage, ownPath, UNLIMITED } from '../core/lot.js';
+import type { LotSnapshot } from '../core/lots-seen.js';
+import type { Snapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
 /** A lot for programs. `usedBytes` and `objects` count the lots below it too; `opportunisticBytes` -1 is unlimited. */
 export interface LotJson {
   name: string;
-  path: string;
+  /** Its own directory or file, the first of `paths` that it owns; '/' of the default lot; null where all are foreign. */
+  path: string | null;
+  paths: readonly LotPath[];
   owner: string;
   usedBytes: number;
   dedicatedBytes: number;
   opportunisticBytes: number;
   objects: number;
+  /** -1 is unlimited. */
+  maxObjects: number;
   pendingObjects: number;
   pendingBytes: number;
   expiresAtMs: number | null;
+  deletesAtMs: number | null;
 }
 
 /** Prints a user, known by the number as text, for people. */
@@ -26,16 +32,26 @@ export type UserName = (owner: string) => string;
 export function lotJson({ lot, used }: LotSnapshot, userName: UserName): LotJson {
   return {
     name: lot.name,
-    path: lot.paths[0] ?? '/',
+    path: lot.id === DEFAULT_LOT_ID ? '/' : ownPath(lot),
+    paths: lot.paths,
     owner: userName(lot.owner),
     usedBytes: used.bytes,
     dedicatedBytes: lot.policy.dedicatedBytes,
     opportunisticBytes: lot.policy.opportunisticBytes,
     objects: used.objects,
+    maxObjects: lot.policy.maxObjects,
     pendingObjects: used.pendingObjects,
     pendingBytes: used.pendingBytes,
     expiresAtMs: lot.policy.expiresAtMs,
+    deletesAtMs: lot.policy.deletesAtMs,
   };
+}
+
+/** report.json as text: a lot a line. */
+export function reportText(snapshot: Snapshot, userName: UserName): string {
+  const { lots, ...head } = reportJson(snapshot, userName);
+  const lines = lots.map((lot) => `    ${JSON.stringify(lot)}`).join(',\n');
+  return `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "lots": [\n${lines}\n  ]\n}\n`;
 }
 
 /** The content of report.json. `waiting` is for those who wait for bytes to become available. */
@@ -45,7 +61,7 @@ export function reportJson({ atMs, daemon, pool, lots, troubles }: Snapshot, use
     daemon,
     pool,
     health: troubles.length === 0 ? 'ok' : troubles.join('; '),
-    lots: lots.map((lot) => lotJson(lot, userName)),
+    lots: lots.all().map((lot) => lotJson(lot, userName)),
     waiting: [],
   };
 }

@@ -23,3 +23,15 @@ export function fileNameOf(lotName: string): string {
   }
   return cut + mark;
 }
+
+/** The lot's name from that of its file; null where the file's name is a cut one, and '' where no lot has such a file. */
+export function nameOfFile(file: string): string | null {
+  if (/~[0-9a-f]{16}$/.test(file) && Buffer.byteLength(file) > MAX_NAME_BYTES - 4) return null;
+  let name: string;
+  try {
+    name = decodeURIComponent(file);
+  } catch {
+    return '';
+  }
+  return fileNameOf(name) === file ? name : '';
+}

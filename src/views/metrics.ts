@@ -2,7 +2,8 @@
 
 import { Counter, Gauge, Registry } from 'prom-client';
 import { grantBytes, type LotUsage, type Policy, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot, PoolSnapshot, Snapshot } from '../core/snapshot.js';
+import type { LotSnapshot } from '../core/lots-seen.js';
+import type { PoolSnapshot, Snapshot } from '../core/snapshot.js';
 
 const POOL: [keyof PoolSnapshot, string, string][] = [
   ['capacityBytes', 'capacity', 'What the pool may hold.'],
@@ -38,8 +39,8 @@ export async function renderMetrics(snapshot: Snapshot): Promise<string> {
     snapshot.troubles.length === 0 ? 1 : 0,
   );
   for (const [key, name, help] of POOL) new Gauge({ name: `vreserve_pool_${name}_bytes`, help, registers }).set(pool[key]);
-  new Gauge({ name: 'vreserve_lots', help: 'Lots, the default lot included.', registers }).set(snapshot.lots.length);
-  lotGauges(snapshot.lots.slice(0, MOST_LOTS), registers);
+  new Gauge({ name: 'vreserve_lots', help: 'Lots, the default lot included.', registers }).set(snapshot.lots.count);
+  lotGauges(snapshot.lots.all().slice(0, MOST_LOTS), registers);
   requestCounter(snapshot.requests, registers);
   return registry.metrics();
 }

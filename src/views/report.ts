@@ -3,7 +3,8 @@
 import { formatBytes, formatCount } from '../core/bytes.js';
 import { formatDuration } from '../core/duration.js';
 import { grantBytes, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
+import type { LotSnapshot } from '../core/lots-seen.js';
+import type { Snapshot } from '../core/snapshot.js';
 import type { UserName } from './json.js';
 import { type Column, printable, shorten, table } from './text.js';
 
@@ -23,7 +24,7 @@ const NAME_WIDTH = 40;
 const OWNER_WIDTH = 12;
 
 export function renderReport(snapshot: Snapshot, userName: UserName): string {
-  const rows = snapshot.lots.map((lot) => lotRow(lot, snapshot.atMs, userName));
+  const rows = snapshot.lots.all().map((lot) => lotRow(lot, snapshot.atMs, userName));
   return [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)].join('');
 }
 
@@ -33,7 +34,8 @@ function heading({ atMs, daemon, troubles }: Snapshot): string {
   const how = `${daemon.filesystem}, ${daemon.io}${daemon.readOnly ? ', read-only' : ''}`;
   const io = daemon.ioReason === '' ? '' : `not passthrough: ${daemon.ioReason}\n`;
   const health = troubles.map((trouble) => `! ${trouble}\n`).join('');
-  return `${printable(where)} (${how})\nvreserve ${daemon.version}, pid ${daemon.pid}, ${at}\n${io}${health}`;
+  const pid = daemon.pid === 0 ? '' : `pid ${daemon.pid}, `;
+  return `${printable(where)} (${how})\nvreserve ${daemon.version}, ${pid}${at}\n${io}${health}`;
 }
 
 function poolLines({ pool }: Snapshot): string {

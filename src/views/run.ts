@@ -1,6 +1,6 @@
 // Runs a command of `control` and makes its reply.
 
-import type { Lot } from '../core/lot.js';
+import { type Lot, NO_USAGE } from '../core/lot.js';
 import type { Snapshot } from '../core/snapshot.js';
 import type { ControlCommand } from './command-line.js';
 import type { By, Commands } from './host.js';
@@ -15,17 +15,25 @@ const PROGRESS_MS = 100;
 export function commandRunner(commands: Commands, by: By, snapshot: () => Snapshot, userName: UserName): RunCommand {
   const lotReply = (cmd: string, lot: Lot | null) => {
     if (lot === null) return { ok: true, cmd, lot: null };
-    const known = snapshot().lots.find((entry) => entry.lot.id === lot.id);
+    const known = snapshot().lots.get(lot.id);
     return { ok: true, cmd, lot: known === undefined ? null : lotJson(known, userName) };
   };
   return async (command, onProgress) => {
     switch (command.cmd) {
       case 'reserve':
-        return lotReply(command.cmd, await commands.reserve(command.path, command.bytes, by));
+        return lotReply(command.cmd, await commands.reserve(command.path, command.bytes, command.options, by));
       case 'extend':
         return lotReply(command.cmd, await commands.extend(command.path, command.bytes, by));
       case 'release':
         return releaseReply(await commands.release(command.path, by), command.path, userName);
+      case 'lot': {
+        const result = await commands.lot(command.request, by);
+        return { ok: true, cmd: command.cmd, ...(result === undefined ? {} : { result }) };
+      }
+      case 'reclaim': {
+        const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'reclaim', progress })) : () => {};
+        return { ok: true, cmd: command.cmd, ...(await commands.reclaim(command.apply, command.low, by, tell)) };
+      }
       case 'report':
         return { ok: true, cmd: command.cmd, ...reportJson(snapshot(), userName) };
       case 'check': {
@@ -40,8 +48,7 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
 /** The lot is gone, so its reply is made from what it was, with the path as it was asked for. */
 function releaseReply(lot: Lot | null, path: string, userName: UserName): object {
   if (lot === null) return { ok: true, cmd: 'release', lot: null };
-  const empty = { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 };
-  const json = lotJson({ lot, own: empty, used: empty, children: [] }, userName);
+  const json = lotJson({ lot, own: NO_USAGE, used: NO_USAGE }, userName);
   return { ok: true, cmd: 'release', lot: { ...json, name: path, path } };
 }
 

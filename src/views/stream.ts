@@ -45,15 +45,18 @@ export class WholeJournal implements Stream {
 export class LotJournal implements Stream {
   readonly #journal: JournalReader;
   readonly #inScope: () => ReadonlySet<LotId>;
+  readonly #seen: (line: Buffer) => Buffer;
   #openings = 0;
   /** Where each line starts in the journal, and in this file; the latter has one number more, the size. */
   #sources: number[] = [];
   #starts: number[] = [0];
   #searchedBytes = 0;
 
-  constructor(journal: JournalReader, inScope: () => ReadonlySet<LotId>) {
+  /** `seen` makes of a whole line what is shown, in as many bytes. */
+  constructor(journal: JournalReader, inScope: () => ReadonlySet<LotId>, seen: (line: Buffer) => Buffer) {
     this.#journal = journal;
     this.#inScope = inScope;
+    this.#seen = seen;
   }
 
   get isOpen(): boolean {
@@ -82,9 +85,10 @@ export class LotJournal implements Stream {
     let at = offsetBytes;
     for (let line = this.#lineAt(offsetBytes); at < end; line++) {
       const lineStart = this.#starts[line] ?? 0;
-      const upTo = Math.min(end, this.#starts[line + 1] ?? end);
-      pieces.push(await this.#journal.readJournal((this.#sources[line] ?? 0) + (at - lineStart), upTo - at));
-      at = upTo;
+      const lineEnd = this.#starts[line + 1] ?? end;
+      const whole = this.#seen(await this.#journal.readJournal(this.#sources[line] ?? 0, lineEnd - lineStart));
+      pieces.push(whole.subarray(at - lineStart, end - lineStart));
+      at = Math.min(end, lineEnd);
     }
     return Buffer.concat(pieces);
   }

@@ -1,5 +1,8 @@
 // Text for people: tables whose columns line up.
 
+/** Printable ASCII, which is nearly all there is. */
+const PLAIN = /^[ -~]*$/;
+
 /** A column: its heading, and on which side its cells are aligned. */
 export interface Column {
   heading: string;
@@ -8,7 +11,7 @@ export interface Column {
 
 /** Rows under headings, columns two blanks apart, no trailing blanks; each line ends with a newline. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const widths = columns.map(({ heading }, i) => Math.max(heading.length, ...rows.map((row) => width(row[i] ?? ''))));
+  const widths = columns.map(({ heading }, i) => rows.reduce((most, row) => Math.max(most, width(row[i] ?? '')), heading.length));
   const line = (cells: readonly string[]) => {
     const padded = cells.map((cell, i) => {
       const pad = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(cell)));
@@ -21,11 +24,13 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
 
 /** The text with control characters made visible, so that no name can write over the terminal. */
 export function printable(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);
 }
 
 /** The text in at most `most` characters, its middle left out where it is longer. */
 export function shorten(text: string, most: number): string {
+  if (text.length <= most) return text;
   const letters = [...text];
   if (letters.length <= most) return text;
   const tail = Math.floor((most - 1) / 2);
@@ -34,5 +39,5 @@ export function shorten(text: string, most: number): string {
 
 /** Code points, which is what most terminals show in one cell each. */
 function width(text: string): number {
-  return [...text].length;
+  return PLAIN.test(text) ? text.length : [...text].length;
 }

@@ -1,9 +1,11 @@
 // The tree of /.vreserve as a table: what each name is, and what it holds.
 
-import type { LotSnapshot, Snapshot } from '../core/snapshot.js';
+import type { LotPath } from '../core/lot.js';
+import type { LotSnapshot } from '../core/lots-seen.js';
+import type { Snapshot } from '../core/snapshot.js';
 import type { VirtualNode } from '../engine/engine.js';
-import { policyJson, reportJson, type UserName, usageJson } from './json.js';
-import { fileNameOf } from './lot-names.js';
+import { policyJson, reportText, type UserName, usageJson } from './json.js';
+import { fileNameOf, nameOfFile } from './lot-names.js';
 import { renderMetrics } from './metrics.js';
 import { README } from './readme.js';
 import { renderReport } from './report.js';
@@ -24,7 +26,7 @@ const FILES: Record<string, Render | 'stream' | 'control'> = {
   ledger: 'stream',
   metrics: renderMetrics,
   report: renderReport,
-  'report.json': (snapshot, userName) => pretty(reportJson(snapshot, userName)),
+  'report.json': reportText,
 };
 
 const LOTS = 'lots';
@@ -34,10 +36,10 @@ type RenderLot = (lot: LotSnapshot, snapshot: Snapshot, userName: UserName) => s
 const LOT_FILES: Record<string, RenderLot> = {
   'policy.json': (lot) => pretty(policyJson(lot)),
   'usage.json': (lot) => pretty(usageJson(lot)),
-  paths: ({ lot }) => lines(lot.paths),
+  paths: ({ lot }) => lines(lot.paths.map(pathLine)),
   owner: ({ lot }, _, userName) => lines([userName(lot.owner)]),
-  parents: ({ lot }, snapshot) => lines(namesOf(lot.parents, snapshot)),
-  children: ({ children }, snapshot) => lines(namesOf(children, snapshot)),
+  parents: ({ lot }, snapshot) => lines(snapshot.lots.namesOf(lot.parents)),
+  children: ({ lot }, snapshot) => lines(snapshot.lots.childrenOf(lot.id)),
 };
 
 /** The entry at a path relative to `.vreserve` ('' is the directory itself); null where there is none. */
@@ -54,9 +56,12 @@ export function entryAt(path: string, snapshot: () => Snapshot, userName: UserNa
 function inLots(name: string | undefined, file: string | undefined, snapshot: () => Snapshot, userName: UserName): Entry | null {
   const now = snapshot();
   if (name === undefined) {
-    return { kind: 'directory', list: () => now.lots.map(({ lot }) => ({ name: fileNameOf(lot.name), kind: 'directory' })) };
+    return {
+      kind: 'directory',
+      list: () => now.lots.all().map(({ lot }) => ({ name: fileNameOf(lot.name), kind: 'directory' })),
+    };
   }
-  const found = now.lots.find(({ lot }) => fileNameOf(lot.name) === name);
+  const found = lotOfFile(name, now);
   if (found === undefined) return null;
   if (file === undefined) {
     return { kind: 'directory', list: () => Object.keys(LOT_FILES).map((each) => ({ name: each, kind: 'snapshot' })) };
@@ -72,9 +77,17 @@ function listTop(): { name: string; kind: VirtualNode['kind'] }[] {
   return [...files, { name: LOTS, kind: 'directory' }];
 }
 
-function namesOf(ids: readonly number[], { lots }: Snapshot): string[] {
-  const names = new Map(lots.map(({ lot }) => [lot.id, lot.name]));
-  return ids.flatMap((id) => names.get(id) ?? []);
+function lotOfFile(file: string, { lots }: Snapshot): LotSnapshot | undefined {
+  const name = nameOfFile(file);
+  // Of a name that was cut only its file name tells which it is.
+  if (name === null) return lots.all().find(({ lot }) => fileNameOf(lot.name) === file);
+  const lot = lots.named(name);
+  return lot === undefined ? undefined : lots.get(lot.id);
+}
+
+/** `/job1`, `/job1 (not recursive)`, `/job1/tmp (excluded)`. */
+function pathLine({ path, recursive, exclude }: LotPath): string {
+  return exclude ? `${path} (excluded)` : recursive ? path : `${path} (not recursive)`;
 }
 
 /** One a line; a name with a newline in it is quoted as JSON. */

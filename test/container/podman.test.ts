@@ -1,94 +1,14 @@
 // Containers with a reservation each: one overruns, the other is unharmed, and neither can touch what is not its own.
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { lotAt, report } from '../helpers/lots.js';
-import { mount, type Teardown, temporaryDirectory } from '../helpers/mount.js';
-import { must, type Outcome, run, shell } from '../helpers/run.js';
+import { mount } from '../helpers/mount.js';
+import { must, shell } from '../helpers/run.js';
 import { bytesIn } from '../helpers/tree.js';
+import { Podman, whyNoContainers } from './podman.js';
 
 const MIB = 1024 * 1024;
-
-/** A podman of the test's own: its state, its locks and its cgroups are removed with it. */
-class Podman {
-  readonly #top: string;
-  readonly #cgroup = `vreserve-test-${process.pid}`;
-  readonly #root: string;
-  /** podman takes no path of more than 50 characters for what it keeps at run time. */
-  readonly #state: string;
-
-  private constructor(top: string, state: string) {
-    this.#top = top;
-    this.#state = state;
-    this.#root = join(top, 'rootfs');
-  }
-
-  static async create(t: Teardown): Promise<Podman> {
-    const state = await mkdtemp('/run/vreserve-podman-');
-    t.teardown(() => rm(state, { recursive: true, force: true }));
-    const podman = new Podman(await temporaryDirectory(t), state);
-    t.teardown(() => podman.#removeCgroups());
-    await podman.#makeRoot();
-    const settings = '[engine]\nlock_type = "file"\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n';
-    await writeFile(join(podman.#top, 'containers.conf'), settings);
-    return podman;
-  }
-
-  /** Runs a script of BusyBox's shell with `directory` as /data; ended after a minute. */
-  run(directory: string, script: string, user = '0'): Promise<Outcome> {
-    const top = this.#top;
-    const state = this.#state;
-    const own = ['--root', `${top}/root`, '--runroot', `${state}/run`, '--tmpdir', `${state}/tmp`, '--storage-driver', 'vfs'];
-    const runtime = ['--runtime', 'runc', '--runtime-flag', `root=${state}/runc`];
-    const limits = [
-      '--ulimit',
-      'nofile=20000:20000',
-      '--ulimit',
-      'nproc=1000:1000',
-      '--network=none',
-      `--cgroup-parent=/${this.#cgroup}`,
-    ];
-    const what = ['--user', user, '-v', `${directory}:/data`, '--rootfs', this.#root, '/bin/sh', '-c', script];
-    const env = { ...process.env, CONTAINERS_CONF: join(top, 'containers.conf') };
-    return run('podman', [...own, ...runtime, 'run', '--rm', ...limits, ...what], { env });
-  }
-
-  async #makeRoot(): Promise<void> {
-    for (const name of ['bin', 'proc', 'dev', 'sys', 'tmp', 'etc', 'run', 'data'])
-      await mkdir(join(this.#root, name), { recursive: true });
-    await cp('/bin/busybox', join(this.#root, 'bin/busybox'));
-    const { stdout } = await must(run('/bin/busybox', ['--list']));
-    const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
-    for (const name of applets) await symlink('busybox', join(this.#root, 'bin', name));
-  }
-
-  /** podman leaves its parent group; conmon, which may still be ending, is in it. */
-  async #removeCgroups(): Promise<void> {
-    const remove = `find /sys/fs/cgroup -depth -type d -path '*/${this.#cgroup}*' -exec rmdir {} + 2>/dev/null
-      [ -z "$(find /sys/fs/cgroup -type d -name '${this.#cgroup}')" ]`;
-    for (let tries = 0; tries < 100; tries++) {
-      if ((await run('/bin/bash', ['-c', remove])).code === 0) return;
-      await sleep(50);
-    }
-    throw new Error('podman left control groups behind');
-  }
-}
-
-/** Why containers cannot be run here; false where they can. */
-async function whyNot(): Promise<string | false> {
-  if (process.getuid?.() !== 0) return 'podman with runc needs root here';
-  const { stdout } = await shell('for c in podman runc /bin/busybox; do command -v $c >/dev/null || echo $c; done');
-  if (stdout !== '') return `not installed: ${stdout.trim().replaceAll('\n', ', ')}`;
-  const hooks: (() => Promise<void>)[] = [];
-  const probe = await Podman.create({ teardown: (next) => hooks.unshift(next) });
-  try {
-    const got = await probe.run('/tmp', 'true');
-    return got.code === 0 ? false : `podman does not run a container here: ${got.stderr.trim().split('\n').at(-1)}`;
-  } finally {
-    for (const next of hooks) await next();
-  }
-}
 
 /** Waits, in a container, for the host's word, so that both run at the same time. */
 const READY = 'touch /data/ready; n=0; while [ ! -e /data/go ]; do n=$((n + 1)); [ $n -lt 300 ] || exit 99; sleep 0.1; done;';
@@ -100,7 +20,7 @@ async function releaseBoth(directories: string[]): Promise<void> {
   for (const directory of directories) await writeFile(join(directory, 'go'), '');
 }
 
-const reason = await whyNot();
+const reason = await whyNoContainers();
 
 t.test('two containers at the same time', { skip: reason }, async (t) => {
   const podman = await Podman.create(t);

@@ -26,6 +26,9 @@ t.test('options are taken', async (t) => {
       ['/d', '/m', '-osuid,nosuid,log=/x,log_level=debug,reserve_by=root'],
       { suid: false, logFile: '/x', logLevel: 'debug', reserveBy: 'root' },
     ],
+    [['/d'], { highWatermark: null, lowWatermark: 0.85 }],
+    [['/d', '--high-watermark', '90%', '--low-watermark=80'], { highWatermark: 0.9, lowWatermark: 0.8 }],
+    [['/d', '/m', '-o', 'high_watermark=85,low-watermark=85.0%'], { highWatermark: 0.85, lowWatermark: 0.85 }],
     [['--', '-d', '-m'], { backing: '-d', mountpoint: '-m' }],
   ];
   for (const [argv, expected] of table) t.match(parseMount(argv, 0), expected, argv.join(' '));
@@ -55,6 +58,10 @@ t.test('what is not understood is named', async (t) => {
     [['/a', '--threads', '65'], /from 0 to 64/],
     [['/a', '--reserve-by', 'all'], /writers, owners, root/],
     [['/a', '--journal-keep', '1d,2d,3d'], /journal-keep/],
+    [['/a', '--high-watermark', '80%'], /--low-watermark must not be above --high-watermark/],
+    [['/a', '--high-watermark=90', '--low-watermark=91'], /--low-watermark must not be above --high-watermark/],
+    [['/a', '--high-watermark', 'full'], /--high-watermark: 'full' is not a percentage/],
+    [['/a', '--low-watermark=101%'], /--low-watermark: '101%' is not a percentage/],
     [['/a', '--journal-keep', 'x'], /--journal-keep: 'x'/],
   ];
   for (const [argv, message] of table) {

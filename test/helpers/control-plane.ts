@@ -1,28 +1,32 @@
 // A control plane over the memory engine: ledger, keeper and views as the daemon composes them, with a clock that stands still.
 
+import { mountCommands } from '../../src/cli/mount-commands.js';
 import type { ReserveBy } from '../../src/config.js';
-import type { Snapshot } from '../../src/core/snapshot.js';
-import { lotSnapshots } from '../../src/core/snapshot.js';
-import type { Caller, LotId, VirtualReply } from '../../src/engine/engine.js';
+import { DEFAULT_LOT_ID, ownPath } from '../../src/core/lot.js';
+import { LotsSeen, type Scope } from '../../src/core/lots-seen.js';
+import { confined, type Snapshot } from '../../src/core/snapshot.js';
+import type { Caller, LotId, VirtualReply, VirtualRequest } from '../../src/engine/engine.js';
 import { Heartbeat } from '../../src/engine/heartbeat.js';
 import { Keeper } from '../../src/engine/keeper.js';
+import { Reclaimer } from '../../src/engine/reclaimer.js';
 import { Rights } from '../../src/engine/rights.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/sqlite.js';
 import { quietLog } from '../../src/log.js';
 import { ViewHandler } from '../../src/views/handler.js';
+import { Users } from '../../src/views/users.js';
 import { type Ask, MemoryEngine } from './memory-engine.js';
 
 export const AT_MS = Date.UTC(2026, 0, 1);
 
 /** Host root, with CAP_SYS_ADMIN. */
-export const ROOT: Caller = { pid: 10, uid: 0, gid: 0, groups: [], sysAdmin: true };
+export const ROOT: Caller = { pid: 10, uid: 0, gid: 0, groups: [], sysAdmin: true, dacOverride: true, home: true };
 
 /** Root in a container. */
 export const CONFINED: Caller = { ...ROOT, sysAdmin: false };
 
 export function user(uid: number): Caller {
-  return { pid: 11, uid, gid: uid, groups: [], sysAdmin: false };
+  return { pid: 11, uid, gid: uid, groups: [], sysAdmin: false, dacOverride: false, home: true };
 }
 
 export interface ControlPlane {
@@ -51,19 +55,29 @@ export interface OpenControl {
 
 export async function controlPlane(
   directory: string,
-  options: { reserveBy?: ReserveBy; daemonUid?: number; readOnly?: boolean } = {},
+  options: { reserveBy?: ReserveBy; daemonUid?: number; readOnly?: boolean; nowMs?: number } = {},
 ): Promise<ControlPlane> {
   const engine = new MemoryEngine();
-  const now = { ms: AT_MS };
+  const now = { ms: options.nowMs ?? AT_MS };
   const clock = () => now.ms;
   const log = quietLog();
   const readOnly = options.readOnly ?? false;
   const ledger = openLedger({ directory, readOnly, owner: '0', nowMs: now.ms });
-  const rights = new Rights(options.reserveBy ?? 'writers', options.daemonUid ?? 0);
+  const users = new Users(clock);
+  const rights = new Rights(options.reserveBy ?? 'writers', options.daemonUid ?? 0, users);
   const keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
   await keeper.load();
-  const heartbeat = new Heartbeat({ engine, ledger, keeper, clock, log, journalKeep: { ageMs: 1e12, bytes: 2 ** 40 } });
-  const snapshot = (): Snapshot => ({
+  const reclaimer = new Reclaimer({ keeper, view: directory, high: null, low: 0.85 });
+  const heartbeat = new Heartbeat({
+    engine,
+    ledger,
+    keeper,
+    reclaimer,
+    clock,
+    log,
+    journalKeep: { ageMs: 1e12, bytes: 2 ** 40 },
+  });
+  const snapshot = (scope: Scope): Snapshot => ({
     atMs: now.ms,
     daemon: {
       pid: 1,
@@ -78,15 +92,23 @@ export async function controlPlane(
       startedAtMs: AT_MS,
     },
     pool: engine.pool(),
-    lots: lotSnapshots(
-      keeper.lots,
-      (id) => engine.usage().find((row) => row.id === id) ?? { bytes: 0, objects: 0, pendingBytes: 0, pendingObjects: 0 },
-    ),
+    lots: new LotsSeen(keeper.book, keeper, scope),
     requests: engine.requests(),
     troubles: heartbeat.troubles(),
   });
   const handler = new ViewHandler({
-    host: { snapshot, commands: keeper, journal: ledger },
+    host: {
+      snapshot: (scope) => {
+        if (keeper.book.get(scope.lot) === undefined) return null;
+        const whole = snapshot(scope);
+        const top = scope.lot === DEFAULT_LOT_ID ? undefined : whole.lots.get(scope.lot);
+        return top === undefined ? whole : confined(whole, top, engine.room(scope.lot));
+      },
+      inScope: (lot) => keeper.book.withDescendants(lot),
+      commands: mountCommands(keeper, reclaimer, users),
+      journal: ledger,
+    },
+    users,
     clock,
     log,
     readOnly,
@@ -96,7 +118,9 @@ export async function controlPlane(
   let lastToken = 0;
   const ask = async (request: Ask): Promise<VirtualReply> => {
     const token = ++lastToken;
-    handler.handle({ ...request, token });
+    const lot = keeper.book.get(request.scope);
+    const directory = lot === undefined ? '/' : (ownPath(lot) ?? '/');
+    handler.handle({ directory, ...request, token } as VirtualRequest);
     for (let turns = 0; turns < 5000; turns++) {
       const reply = engine.replies.get(token);
       if (reply !== undefined) return reply;

@@ -3,6 +3,7 @@
 import type {
   Admission,
   BackingInfo,
+  Binding,
   Caller,
   Counted,
   CountResult,
@@ -10,7 +11,9 @@ import type {
   LotId,
   LotSpec,
   MountInfo,
+  Phase,
   PoolState,
+  Reshape,
   ResolvedPath,
   Usage,
   UsageChange,
@@ -71,7 +74,7 @@ export class MemoryEngine implements Engine {
     this.lots.set(spec.id, { spec, paths: [], bytes, objects, change: null });
   }
 
-  bind(path: string, id: LotId): void {
+  bind({ path, id }: Binding): void {
     this.#lot(id).paths.push(path);
   }
 
@@ -109,30 +112,56 @@ export class MemoryEngine implements Engine {
     return { mayWrite: this.mayWrite, stickyOwner: this.stickyOwner };
   }
 
-  async admit(spec: LotSpec, path: string): Promise<Admission> {
-    this.calls.push(`admit ${path} ${spec.dedicatedBytes}`);
-    await this.onAdmit();
-    if (this.refuseWith !== null) return this.#refusal(this.refuseWith, path);
-    if (this.heldBytes > spec.dedicatedBytes) return this.#refusal('ENOSPC');
-    if (spec.parents.length === 0 && spec.dedicatedBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
-    this.lots.set(spec.id, { spec, paths: [path], bytes: this.heldBytes, objects: 0, change: null });
-    return { granted: true, usage: this.#usage(spec.id) };
+  async reshape({ lots, gone, bind, unbind, mustCover, force }: Reshape): Promise<Admission> {
+    for (const spec of lots) {
+      const path = bind.find(({ id }) => id === spec.id)?.path;
+      this.calls.push(
+        this.lots.has(spec.id) ? `set ${spec.name} ${spec.dedicatedBytes}` : `admit ${path} ${spec.dedicatedBytes}`,
+      );
+    }
+    for (const id of gone) this.calls.push(`release ${this.#lot(id).spec.name}`);
+    if (!force) {
+      await this.onAdmit();
+      const refusal = this.#refusalOf(lots, mustCover);
+      if (refusal !== null) return refusal;
+    }
+    for (const spec of lots) {
+      const held = this.lots.get(spec.id);
+      if (held !== undefined) held.spec = spec;
+      else this.lots.set(spec.id, { spec, paths: [], bytes: this.heldBytes, objects: 0, change: null });
+    }
+    for (const path of [...unbind, ...bind.map((binding) => binding.path)]) {
+      for (const lot of this.lots.values()) lot.paths = lot.paths.filter((bound) => bound !== path);
+    }
+    for (const { path, id } of bind) this.#lot(id).paths.push(path);
+    for (const id of gone) this.lots.delete(id);
+    return { granted: true, usage: lots.map(({ id }) => this.#usage(id)) };
   }
 
-  setLot(spec: LotSpec): Admission {
-    this.calls.push(`set ${spec.name} ${spec.dedicatedBytes}`);
-    const lot = this.#lot(spec.id);
-    const growthBytes = spec.dedicatedBytes - lot.spec.dedicatedBytes;
-    if (spec.parents.length === 0 && growthBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
-    if (spec.dedicatedBytes < lot.bytes && spec.opportunisticBytes === 0)
-      return { ...this.#refusal('EINVAL'), heldBytes: lot.bytes };
-    lot.spec = spec;
-    return { granted: true, usage: this.#usage(spec.id) };
+  #refusalOf(lots: readonly LotSpec[], mustCover: boolean): Extract<Admission, { granted: false }> | null {
+    for (const spec of lots) {
+      const known = this.lots.get(spec.id);
+      if (known === undefined && this.refuseWith !== null) return this.#refusal(this.refuseWith, spec.name);
+      const bytes = known?.bytes ?? this.heldBytes;
+      const growthBytes = spec.dedicatedBytes - (known?.spec.dedicatedBytes ?? 0);
+      if (bytes > spec.dedicatedBytes && spec.opportunisticBytes === 0 && (known === undefined || mustCover)) {
+        return { ...this.#refusal(known === undefined ? 'ENOSPC' : 'EINVAL'), lot: spec.id, heldBytes: bytes };
+      }
+      if (spec.parents.length === 0 && growthBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
+    }
+    return null;
   }
 
-  async release(id: LotId): Promise<void> {
-    this.calls.push(`release ${this.#lot(id).spec.name}`);
-    this.lots.delete(id);
+  setPhases(phases: readonly Phase[]): void {
+    for (const { id, setsAside, mayGrow } of phases) {
+      const lot = this.lots.get(id);
+      if (lot !== undefined) lot.spec = { ...lot.spec, setsAside, mayGrow };
+    }
+  }
+
+  async unlink(path: string): Promise<{ bytes: number }> {
+    this.calls.push(`unlink ${path}`);
+    return { bytes: 0 };
   }
 
   pool(): PoolState {
@@ -154,6 +183,16 @@ export class MemoryEngine implements Engine {
       shortBytes,
       drift: 0,
     };
+  }
+
+  room(id: LotId): number {
+    const { spec, bytes } = this.#lot(id);
+    const most = spec.opportunisticBytes < 0 ? this.capacityBytes : spec.dedicatedBytes + spec.opportunisticBytes;
+    return Math.max(0, Math.min(most - bytes, this.pool().freeBytes));
+  }
+
+  usageOf(id: LotId): Usage | null {
+    return this.lots.has(id) ? this.#usage(id) : null;
   }
 
   usage(): Usage[] {
@@ -190,6 +229,7 @@ export class MemoryEngine implements Engine {
     const refusal = {
       granted: false as const,
       errno,
+      lot: null,
       availableBytes: Math.max(0, this.pool().headroomBytes),
       heldBytes: this.heldBytes,
     };
@@ -208,5 +248,9 @@ export class MemoryEngine implements Engine {
   }
 }
 
-/** A request as the kernel would make it, without its token. */
-export type Ask = VirtualRequest extends infer R ? (R extends { token: number } ? Omit<R, 'token'> : never) : never;
+/** A request as the kernel would make it, without its token. Without `directory` it is the first of the scope's own. */
+export type Ask = VirtualRequest extends infer R
+  ? R extends { token: number }
+    ? Omit<R, 'token' | 'directory'> & { directory?: string }
+    : never
+  : never;

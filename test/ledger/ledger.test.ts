@@ -20,12 +20,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import t from 'tap';
+import { LotBook } from '../../src/core/book.js';
+import { releaseLot } from '../../src/core/change.js';
 import type { JournalEvent } from '../../src/core/events.js';
-import { reservation } from '../../src/core/lot.js';
-import type { Ledger } from '../../src/ledger/ledger.js';
+import { type Lot, NO_POLICY, recursivePath, UNLIMITED } from '../../src/core/lot.js';
+import type { Ledger, SavedUsage } from '../../src/ledger/ledger.js';
+import { APPLICATION_ID, MIGRATIONS } from '../../src/ledger/schema.js';
 import { openLedger } from '../../src/ledger/sqlite.js';
 
-const owner = { owner: '1000', confinedOwner: false };
+function reservation(id: number, path: string, bytes: number, parents: number[] = [], createdAtMs = 5): Lot {
+  return {
+    id,
+    name: path,
+    owner: '1000',
+    confinedOwner: false,
+    selfParent: true,
+    parents,
+    paths: [recursivePath(path)],
+    policy: { ...NO_POLICY, dedicatedBytes: bytes, createdAtMs },
+  };
+}
 
 function open(directory: string, readOnly = false): Ledger {
   return openLedger({ directory, readOnly, owner: '0', nowMs: 1 });
@@ -37,8 +51,19 @@ function event(atMs: number, lotId: number | null = null, text = 'x'): JournalEv
 
 async function add(ledger: Ledger, path: string, bytes: number, parents: number[] = []): Promise<number> {
   const id = await ledger.newLotId();
-  await ledger.addLot(reservation(id, path, bytes, owner, parents, 5), { id, bytes: 3, objects: 1 }, event(5, id, path));
+  await put(ledger, [reservation(id, path, bytes, parents)], [{ id, bytes: 3, objects: 1 }], [event(5, id, path)]);
   return id;
+}
+
+function put(ledger: Ledger, lots: Lot[], usage: SavedUsage[] = [], events: JournalEvent[] = [event(5)]): Promise<void> {
+  return ledger.changeLots({ put: lots, remove: [] }, usage, events);
+}
+
+/** Removes the lot as a release does: what is below it comes to lie below its parents. */
+async function remove(ledger: Ledger, id: number, at: JournalEvent): Promise<void> {
+  const book = new LotBook();
+  book.apply({ put: (await ledger.load()).lots, remove: [] });
+  await ledger.changeLots(releaseLot(book, book.must(id)), [], [at]);
 }
 
 async function names(ledger: Ledger): Promise<string[]> {
@@ -53,7 +78,7 @@ t.test('lots and usage are there after a crash', async (t) => {
   const a = await add(ledger, '/a', 100);
   const b = await add(ledger, '/a/b ü', 10, [a]);
   const gone = await add(ledger, '/gone', 2 ** 53 - 1);
-  await ledger.removeLot(gone, event(6));
+  await remove(ledger, gone, event(6));
   await ledger.saveUsage(
     [
       { id: a, bytes: 50, objects: 4 },
@@ -73,10 +98,11 @@ t.test('lots and usage are there after a crash', async (t) => {
       name: '/a',
       owner: '1000',
       confinedOwner: false,
-      paths: ['/a'],
+      selfParent: true,
+      paths: [{ path: '/a', recursive: true, exclude: false }],
       policy: { dedicatedBytes: 100, opportunisticBytes: 0, maxObjects: -1, createdAtMs: 5, expiresAtMs: null },
     },
-    { id: b, name: '/a/b ü', parents: [a], paths: ['/a/b ü'] },
+    { id: b, name: '/a/b ü', parents: [a], paths: [{ path: '/a/b ü', recursive: true, exclude: false }] },
   ]);
   t.strictSame(usage, [
     { id: 1, bytes: 7, objects: 2 },
@@ -103,12 +129,245 @@ t.test('a removed lot leaves its children to its parents', async (t) => {
   const a = await add(ledger, '/a', 100);
   const b = await add(ledger, '/a/b', 50, [a]);
   const c = await add(ledger, '/a/b/c', 5, [b]);
-  await ledger.removeLot(b, event(1));
+  await remove(ledger, b, event(1));
   const parents = async (id: number) => (await ledger.load()).lots.find((lot) => lot.id === id)?.parents;
   t.strictSame(await parents(c), [a]);
-  await ledger.removeLot(a, event(1));
+  await remove(ledger, a, event(1));
   t.strictSame(await parents(c), []);
   await ledger.close();
+});
+
+t.test('a change is made whole or not at all', async (t) => {
+  const directory = t.testdir();
+  const ledger = open(directory);
+  const a = await add(ledger, '/a', 100);
+  const b = await add(ledger, '/b', 100, [a]);
+  const before = await ledger.load();
+  const { endBytes } = await ledger.journalRange();
+  const id = await ledger.newLotId();
+  const taken = { ...reservation(id, '/c', 1), paths: [recursivePath('/c'), recursivePath('/b')] };
+  const resized = reservation(a, '/a', 5, [], 5);
+  await t.rejects(put(ledger, [resized, taken]), 'a path has one lot');
+  await t.rejects(ledger.changeLots({ put: [resized], remove: [99] }, [], [event(5)]), 'a lot that is not there');
+  await t.rejects(ledger.changeLots({ put: [resized], remove: [a] }, [], [event(Number.NaN)]), 'a line that cannot be written');
+  t.strictSame(await ledger.load(), before);
+  t.equal((await ledger.journalRange()).endBytes, endBytes);
+  t.throws(() => ledger.changeLots({ put: [], remove: [1] }, [], []), /default lot/);
+
+  // What goes makes room for what comes: a path, a name, and the lots below.
+  const heir = { ...reservation(id, '/a', 7), paths: [recursivePath('/a'), recursivePath('/b')] };
+  await ledger.changeLots({ put: [heir], remove: [a, b] }, [{ id, bytes: 9, objects: 2 }], [event(6, id)]);
+  const { lots, usage } = await ledger.load();
+  t.strictSame(lots.slice(1), [heir]);
+  t.strictSame(usage.slice(1), [{ id, bytes: 9, objects: 2 }]);
+  // A lot that is put without usage keeps its own; a new one without has none.
+  const other = reservation(await ledger.newLotId(), '/new', 1, [id]);
+  await put(ledger, [{ ...heir, owner: '2000' }, other]);
+  t.strictSame((await ledger.load()).usage.slice(1), [
+    { id, bytes: 9, objects: 2 },
+    { id: other.id, bytes: 0, objects: 0 },
+  ]);
+  await ledger.close();
+});
+
+t.test('all of a lot comes back as it was', async (t) => {
+  const directory = t.testdir();
+  const ledger = open(directory);
+  const p = reservation(await ledger.newLotId(), '/p', 9);
+  const q = reservation(await ledger.newLotId(), '/q', 9);
+  const r = reservation(await ledger.newLotId(), '/r', 9);
+  const lot: Lot = {
+    id: await ledger.newLotId(),
+    name: 'ATLAS "raw"',
+    owner: 'nobody-yet',
+    confinedOwner: true,
+    selfParent: false,
+    parents: [r.id, p.id, q.id],
+    paths: [
+      { path: '/a', recursive: true, exclude: false },
+      { path: '/a/tmp', recursive: true, exclude: true },
+      { path: '/b ü', recursive: false, exclude: false },
+      { path: 'root://host//x', recursive: false, exclude: true },
+    ],
+    policy: {
+      dedicatedBytes: 2 ** 53 - 1,
+      opportunisticBytes: UNLIMITED,
+      maxObjects: 0,
+      createdAtMs: 1,
+      expiresAtMs: 2,
+      deletesAtMs: 2 ** 53 - 1,
+    },
+  };
+  await put(ledger, [p, q, r, lot]);
+  // A parent may be younger than its child.
+  const top = reservation(await ledger.newLotId(), '/top', 1);
+  const young = { ...p, parents: [top.id], selfParent: false };
+  await put(ledger, [young, top]);
+  const read = async (from: Ledger) => (await from.load()).lots;
+  const ids = (lots: Lot[]) => lots.map(({ id }) => id);
+  const lots = await read(ledger);
+  t.strictSame(ids(lots).slice(0, 1), [1], 'the default lot first');
+  t.ok(ids(lots).indexOf(top.id) < ids(lots).indexOf(p.id), 'parents before their children');
+  for (const wanted of [young, q, r, lot, top])
+    t.strictSame(
+      lots.find(({ id }) => id === wanted.id),
+      wanted,
+      wanted.name,
+    );
+
+  const turned: Lot = {
+    ...lot,
+    selfParent: true,
+    parents: [q.id, r.id],
+    paths: [{ path: '/a', recursive: false, exclude: true }],
+  };
+  await put(ledger, [turned]);
+  await ledger.close();
+  const again = open(directory);
+  t.strictSame(
+    (await read(again)).find(({ id }) => id === lot.id),
+    turned,
+    'changed, and after a restart',
+  );
+  await again.close();
+});
+
+t.test('what was reported is kept', async (t) => {
+  const directory = t.testdir();
+  const ledger = open(directory);
+  const a = await add(ledger, '/a', 1);
+  const b = await add(ledger, '/b', 1);
+  const usage = (bytes: number) => ({ bytes, objects: 2, pendingBytes: 3, pendingObjects: 4 });
+  t.strictSame((await ledger.load()).reported, []);
+  await ledger.saveReported(
+    [
+      { id: a, usage: usage(5) },
+      { id: b, usage: usage(2 ** 53 - 1) },
+    ],
+    [event(6, a)],
+  );
+  await ledger.saveReported([{ id: a, usage: usage(7) }], [event(7, a)]);
+  await t.rejects(
+    ledger.saveReported(
+      [
+        { id: b, usage: usage(1) },
+        { id: 99, usage: usage(1) },
+      ],
+      [event(8)],
+    ),
+    'no such lot',
+  );
+  await put(ledger, [reservation(a, '/a', 2)]);
+  await ledger.close();
+  const again = open(directory);
+  t.strictSame((await again.load()).reported, [
+    { id: a, usage: usage(7) },
+    { id: b, usage: usage(2 ** 53 - 1) },
+  ]);
+  t.match((await again.load()).usage, [{}, { id: a, bytes: 3 }, { id: b, bytes: 3 }], 'apart from what is measured');
+  await remove(again, a, event(9));
+  t.strictSame(
+    (await again.load()).reported.map(({ id }) => id),
+    [b],
+    'it goes with its lot',
+  );
+  const { endBytes } = await again.journalRange();
+  t.equal((await again.readJournal(0, endBytes)).toString().split('\n').length - 1, 6, 'nothing of what failed');
+  await again.close();
+});
+
+/** A ledger as the first release made it, not served cleanly to its end. */
+function makeFormat1(directory: string): void {
+  const db = new Sqlite(join(directory, 'ledger.db'));
+  db.pragma(`application_id = ${APPLICATION_ID}`);
+  db.exec(MIGRATIONS[0] ?? '');
+  db.pragma('user_version = 1');
+  const lot = db.prepare('INSERT INTO lots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  lot.run(1, 'default', '0', 0, 0, -1, -1, 1, null, null);
+  lot.run(2, '/a', '1000', 0, 100, 0, -1, 5, null, null);
+  lot.run(3, '/gone', '1000', 0, 100, 0, -1, 5, null, null);
+  lot.run(4, '/a/b ü', '0', 1, 10, 0, 7, 6, 8, 9);
+  lot.run(9, '/last', '0', 0, 1, 0, -1, 6, null, null);
+  db.exec('DELETE FROM lots WHERE id IN (3, 9)');
+  db.exec('INSERT INTO parents VALUES (4, 2), (4, 1)');
+  const path = db.prepare('INSERT INTO paths VALUES (?, ?)');
+  for (const [name, id] of [
+    ['/a', 2],
+    ['/a/b ü', 4],
+  ])
+    path.run(name, id);
+  db.exec('INSERT INTO usage VALUES (1, 11, 1), (2, 22, 2), (4, 44, 4)');
+  db.exec(`INSERT INTO journal VALUES (0, 3, 1, NULL, '{}' || char(10)), (3, 3, 2, 4, '[]' || char(10))`);
+  db.exec("INSERT INTO state VALUES ('clean', '0')");
+  db.close();
+}
+
+t.test('a ledger of format 1 becomes one of now', async (t) => {
+  const directory = t.testdir();
+  makeFormat1(directory);
+  const before = directoryHash(directory);
+  const expected = {
+    lots: [
+      {
+        id: 1,
+        name: 'default',
+        owner: '0',
+        confinedOwner: false,
+        selfParent: true,
+        parents: [],
+        paths: [],
+        policy: { ...NO_POLICY, opportunisticBytes: -1, createdAtMs: 1 },
+      },
+      { ...reservation(2, '/a', 100), owner: '1000' },
+      {
+        id: 4,
+        name: '/a/b ü',
+        owner: '0',
+        confinedOwner: true,
+        selfParent: true,
+        parents: [1, 2],
+        paths: [{ path: '/a/b ü', recursive: true, exclude: false }],
+        policy: { dedicatedBytes: 10, opportunisticBytes: 0, maxObjects: 7, createdAtMs: 6, expiresAtMs: 8, deletesAtMs: 9 },
+      },
+    ],
+    usage: [
+      { id: 1, bytes: 11, objects: 1 },
+      { id: 2, bytes: 22, objects: 2 },
+      { id: 4, bytes: 44, objects: 4 },
+    ],
+    reported: [],
+    lastLineAtMs: 2,
+  };
+  const copy = open(directory, true);
+  t.strictSame(await copy.load(), expected, 'read-only, from a copy');
+  await copy.close();
+  t.equal(directoryHash(directory), before, 'and the file is as it was');
+
+  const ledger = open(directory);
+  t.strictSame(await ledger.load(), expected);
+  t.equal(ledger.endedCleanly, false);
+  t.strictSame(await ledger.journalRange(), { startBytes: 0, endBytes: 6 });
+  t.equal((await ledger.readJournal(0, 6)).toString(), '{}\n[]\n');
+  t.strictSame(await ledger.findLines(new Set([4]), 0), [{ offsetBytes: 3, lengthBytes: 3 }]);
+  const id = await ledger.newLotId();
+  t.equal(id, 10, 'numbers are not used twice');
+  const lot: Lot = {
+    ...reservation(id, 'new', 5, [4, 2], 7),
+    selfParent: false,
+    paths: [{ path: '/a/b ü/c', recursive: false, exclude: true }],
+  };
+  await put(ledger, [lot], [{ id, bytes: 1, objects: 1 }]);
+  await ledger.saveReported([{ id, usage: { bytes: 1, objects: 2, pendingBytes: 3, pendingObjects: 4 } }], []);
+  await remove(ledger, 4, event(8));
+  await ledger.close();
+  const db = new Sqlite(join(directory, 'ledger.db'), { readonly: true });
+  t.equal(db.pragma('user_version', { simple: true }), MIGRATIONS.length);
+  t.strictSame([db.pragma('foreign_key_check'), db.pragma('integrity_check', { simple: true })], [[], 'ok']);
+  db.close();
+  const again = open(directory);
+  t.strictSame((await again.load()).lots.slice(2), [{ ...lot, parents: [1, 2] }], 'and is one from then on');
+  t.match(await again.load(), { usage: [{}, {}, { id }], reported: [{ id }] });
+  await again.close();
 });
 
 t.test('what comes in one turn shares a commit, and fails alone', async (t) => {
@@ -118,10 +377,11 @@ t.test('what comes in one turn shares a commit, and fails alone', async (t) => {
   const ids = await Promise.all([1, 2, 3].map(() => ledger.newLotId()));
   const results = await Promise.allSettled(
     ids.map((id, i) =>
-      ledger.addLot(
-        reservation(id, `/${i}`, 1, owner, i === 1 ? [999] : [], 1),
-        { id, bytes: 0, objects: 0 },
-        event(1, id, String(id)),
+      put(
+        ledger,
+        [reservation(id, `/${i}`, 1, i === 1 ? [999] : [], 1)],
+        [{ id, bytes: 0, objects: 0 }],
+        [event(1, id, String(id))],
       ),
     ),
   );
@@ -297,7 +557,7 @@ t.test('a full disk gives up the ballast, and releasing works', async (t) => {
   for (let i = 0; i < 40; i++) await ledger.saveUsage([], [event(i, null, 'y'.repeat(2000))]).catch(() => {});
   t.ok(ledger.outOfSpace, 'the ballast is gone');
   t.notOk(existsSync(join(mounted, 'ballast')));
-  await ledger.removeLot(a, event(1));
+  await remove(ledger, a, event(1));
   t.strictSame(await names(ledger), ['default']);
   fillUp(mounted);
   let refused: unknown = null;

@@ -19,6 +19,8 @@ export interface Hammering {
 
 /** Of each answer; sanitizers are slow, and counting waits for what moves. */
 const ANSWER_MS = 120_000;
+/** Of the names that the hammer uses, so many are reclaimed now and then. */
+const RECLAIMED_NAMES = 6;
 /** Grants so tight that writes are refused all the time. */
 const [JOB_BYTES, OTHER_BYTES] = [20_000_000, 24_000_000];
 
@@ -78,6 +80,17 @@ function isPlausible(answer: string): boolean {
   return lots.every((lot) => lot.trim() === '' || lot.includes('(moving)'));
 }
 
+/** Takes files of the lot away while they are in use; how many went. */
+async function reclaim(plane: Plane, id: number): Promise<number> {
+  let gone = 0;
+  for (let file = 0; file < RECLAIMED_NAMES; file++) {
+    const answer = await plane.ask(`unlink ${id} /other/f${String(file).padStart(2, '0')}`);
+    if (!/^unlinked -?\d+ \d+$/.test(answer)) throw new Error(`unlink: ${answer}`);
+    if (answer.startsWith('unlinked 0')) gone++;
+  }
+  return gone;
+}
+
 /** Returns one line on what was done; throws at a report of the sanitizer, a difference, or an unexpected error. */
 export async function hammerPlane(session: Session, hammer: string, what: Hammering): Promise<string> {
   const { sanitizer, mode, seed, seconds, processes } = what;
@@ -103,10 +116,14 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   hammered.catch(() => {});
   let admitted = 0;
   let refused = 0;
+  let unlinked = 0;
   for (let id = 3; hammering; id++) {
-    const answer = await plane.ask(`admit ${id} /other ${OTHER_BYTES}`);
+    const answer = await plane.ask(`admit ${id} /other ${OTHER_BYTES}${id % 3 === 0 ? ' nonrecursive' : ''}`);
     if (answer.startsWith('granted')) {
       admitted++;
+      // Refused where a file has names on both sides.
+      if (id % 2 === 0) await plane.ask(`exclude ${id} /other/s`);
+      unlinked += await reclaim(plane, id);
       await sleep(50);
       const released = await plane.ask(`release ${id}`);
       if (!/^released -?\d+$/.test(released)) throw new Error(`release: ${released}`);
@@ -120,5 +137,5 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   if (final !== 'equal') throw new Error(`count at the end: ${final}; usage ${await plane.ask('usage')}`);
   const code = await plane.quit();
   if (code !== 0 || plane.complaints !== '') throw new Error(`the server ended with ${code}\n${plane.complaints}`);
-  return `${operations} operations, ${admitted} bindings admitted, ${refused} refused`;
+  return `${operations} operations, ${admitted} bindings admitted, ${refused} refused, ${unlinked} files reclaimed`;
 }

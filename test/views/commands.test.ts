@@ -4,8 +4,9 @@ import t from 'tap';
 import { VreserveError } from '../../src/core/errors.js';
 import { AT_MS, CONFINED, type ControlPlane, controlPlane, ROOT, user } from '../helpers/control-plane.js';
 
-const root = { caller: ROOT, scope: 1 };
-const by = (uid: number, scope = 1) => ({ caller: user(uid), scope });
+const root = { caller: ROOT, scope: 1, directory: '/' };
+const by = (uid: number) => ({ caller: user(uid), scope: 1, directory: '/' });
+const confined = { caller: CONFINED, scope: 1, directory: '/' };
 
 /** What the ledger has, and what the engine has: both must agree. */
 async function inStep(plane: ControlPlane): Promise<Record<string, number>> {
@@ -19,17 +20,17 @@ async function inStep(plane: ControlPlane): Promise<Record<string, number>> {
 t.test('reserve, set anew, extend, release', async (t) => {
   const plane = await controlPlane(t.testdir());
   const { keeper, engine } = plane;
-  const lot = await keeper.reserve('/job1', 500, by(7));
+  const lot = await keeper.reserve('/job1', 500, {}, by(7));
   t.match(lot, {
     name: '/job1',
     owner: '7',
     parents: [],
-    paths: ['/job1'],
+    paths: [{ path: '/job1', recursive: true, exclude: false }],
     policy: { dedicatedBytes: 500, opportunisticBytes: 0, createdAtMs: AT_MS },
   });
   t.match(await plane.lines('grant'), [{ at: '2026-01-01T00:00:00.000Z', lot: '/job1', path: '/job1', bytes: 500, owner: '7' }]);
 
-  await t.rejects(keeper.reserve('/job2', 501, by(7)), {
+  await t.rejects(keeper.reserve('/job2', 501, {}, by(7)), {
     code: 'NO_SPACE',
     details: { askedBytes: 501, availableBytes: 500, heldBytes: 0 },
   });
@@ -38,37 +39,37 @@ t.test('reserve, set anew, extend, release', async (t) => {
   ]);
   t.strictSame(await inStep(plane), { default: 0, '/job1': 500 }, 'a refusal leaves no trace');
 
-  await keeper.reserve('/job1', 600, by(7));
+  await keeper.reserve('/job1', 600, {}, by(7));
   t.equal((await keeper.extend('/job1', 100, by(7))).policy.dedicatedBytes, 700);
   await t.rejects(keeper.extend('/job1', 301, by(7)), { code: 'NO_SPACE' });
   await t.rejects(keeper.extend('/job1', 2 ** 53 - 1, by(7)), { code: 'BAD_BYTES' });
   await t.rejects(keeper.extend('/nothing', 1, by(7)), { code: 'NO_SUCH_LOT', errno: 'ENOENT' });
   engine.write(lot.id, 300, 1);
-  await t.rejects(keeper.reserve('/job1', 299, by(7)), { code: 'BELOW_USE', details: { askedBytes: 299, heldBytes: 300 } });
-  t.equal((await keeper.reserve('/job1', 300, by(7))).policy.dedicatedBytes, 300);
+  await t.rejects(keeper.reserve('/job1', 299, {}, by(7)), { code: 'BELOW_USE', details: { askedBytes: 299, heldBytes: 300 } });
+  t.equal((await keeper.reserve('/job1', 300, {}, by(7))).policy.dedicatedBytes, 300);
   t.match(await plane.lines('extension'), [
     { bytes: 600, previousBytes: 500 },
     { bytes: 700, previousBytes: 600 },
     { bytes: 300, previousBytes: 700 },
   ]);
 
-  const child = await keeper.reserve('/job1/part', 50, by(7));
+  const child = await keeper.reserve('/job1/part', 50, {}, by(7));
   t.strictSame(child.parents, [lot.id], "under another lot's path: its child");
   t.strictSame(await inStep(plane), { default: 0, '/job1': 300, '/job1/part': 50 });
   t.match(await keeper.release('/job1', by(7)), { id: lot.id });
-  t.strictSame(keeper.lots.get(child.id)?.parents, [], 'a child outlives its parent');
+  t.strictSame(keeper.book.get(child.id)?.parents, [], 'a child outlives its parent');
   t.equal(await keeper.release('/job1', by(7)), null, 'unknown paths are released with success');
   t.equal(await keeper.release('/never', by(8)), null);
   t.match(await plane.lines('release'), [{ lot: '/job1', bytes: 300, usedBytes: 300, objects: 1 }]);
   t.strictSame(await inStep(plane), { default: 0, '/job1/part': 50 });
-  t.notSame((await keeper.reserve('/job1', 1, by(7))).id, lot.id);
+  t.notSame((await keeper.reserve('/job1', 1, {}, by(7))).id, lot.id);
 });
 
 t.test('a path that holds more than is asked for is refused', async (t) => {
   const { keeper, engine } = await controlPlane(t.testdir());
   engine.heldBytes = 100;
-  await t.rejects(keeper.reserve('/a', 99, root), { code: 'BELOW_USE', details: { heldBytes: 100 } });
-  await keeper.reserve('/a', 100, root);
+  await t.rejects(keeper.reserve('/a', 99, {}, root), { code: 'BELOW_USE', details: { heldBytes: 100 } });
+  await keeper.reserve('/a', 100, {}, root);
 });
 
 t.test('other refusals of the engine keep their meaning', async (t) => {
@@ -79,7 +80,7 @@ t.test('other refusals of the engine keep their meaning', async (t) => {
     ['ENOTDIR', 'SYSTEM'],
   ] as const) {
     plane.engine.refuseWith = errno;
-    await t.rejects(plane.keeper.reserve('/a', 1, root), { code, errno });
+    await t.rejects(plane.keeper.reserve('/a', 1, {}, root), { code, errno });
   }
   t.strictSame(await inStep(plane), { default: 0 });
 });
@@ -88,57 +89,58 @@ t.test('bad input changes nothing', async (t) => {
   const plane = await controlPlane(t.testdir());
   const paths = ['', 'a', '/', '/..', '/a/../b', '/a//b', '/.vreserve', '/a/.vreserve', `/${'x'.repeat(5000)}`, '/a\0'];
   for (const path of paths) {
-    await t.rejects(plane.keeper.reserve(path, 1, root), { code: /BAD_PATH|PATH_TOO_LONG/ }, path.slice(0, 20));
+    await t.rejects(plane.keeper.reserve(path, 1, {}, root), { code: /BAD_PATH|PATH_TOO_LONG/ }, path.slice(0, 20));
     await t.rejects(plane.keeper.release(path, root), { code: /BAD_PATH|PATH_TOO_LONG/ });
   }
-  for (const bytes of [-1, 1.5, 2 ** 53]) await t.rejects(plane.keeper.reserve('/a', bytes, root), { code: 'BAD_BYTES' });
+  for (const bytes of [-1, 1.5, 2 ** 53]) await t.rejects(plane.keeper.reserve('/a', bytes, {}, root), { code: 'BAD_BYTES' });
   t.strictSame(plane.engine.calls, []);
   t.strictSame(await inStep(plane), { default: 0 });
   const readOnly = await controlPlane(t.testdir({}), { readOnly: true });
-  await t.rejects(readOnly.keeper.reserve('/a', 1, root), { code: 'READ_ONLY', errno: 'EROFS' });
+  await t.rejects(readOnly.keeper.reserve('/a', 1, {}, root), { code: 'READ_ONLY', errno: 'EROFS' });
 });
 
 t.test('the order: set aside, commit, acknowledge; a release commits first', async (t) => {
   const plane = await controlPlane(t.testdir());
   const { keeper, engine, ledger } = plane;
   const fail = () => Promise.reject(new VreserveError('LEDGER_FULL'));
-  const original = { addLot: ledger.addLot, updateLot: ledger.updateLot, removeLot: ledger.removeLot };
+  const original = ledger.changeLots;
 
-  ledger.addLot = fail;
-  await t.rejects(keeper.reserve('/a', 100, root), { code: 'LEDGER_FULL', errno: 'ENOSPC' });
+  ledger.changeLots = fail;
+  await t.rejects(keeper.reserve('/a', 100, {}, root), { code: 'LEDGER_FULL', errno: 'ENOSPC' });
   t.strictSame(engine.calls, ['admit /a 100', 'release /a'], 'undone');
-  ledger.addLot = original.addLot;
+  ledger.changeLots = original;
   t.strictSame(await inStep(plane), { default: 0 });
-  await keeper.reserve('/a', 100, root);
+  await keeper.reserve('/a', 100, {}, root);
 
-  ledger.updateLot = fail;
+  ledger.changeLots = fail;
   engine.calls.length = 0;
-  await t.rejects(keeper.reserve('/a', 200, root), { code: 'LEDGER_FULL' });
+  await t.rejects(keeper.reserve('/a', 200, {}, root), { code: 'LEDGER_FULL' });
   t.strictSame(engine.calls, ['set /a 200', 'set /a 100'], 'growth is undone');
   engine.calls.length = 0;
-  await t.rejects(keeper.reserve('/a', 50, root), { code: 'LEDGER_FULL' });
+  await t.rejects(keeper.reserve('/a', 50, {}, root), { code: 'LEDGER_FULL' });
   t.strictSame(engine.calls, [], 'a shrinking commits first');
-  ledger.updateLot = original.updateLot;
-
-  ledger.removeLot = fail;
   await t.rejects(keeper.release('/a', root), { code: 'LEDGER_FULL' });
   t.strictSame(engine.calls, [], 'a release commits first');
-  ledger.removeLot = original.removeLot;
+  ledger.changeLots = original;
   t.strictSame(await inStep(plane), { default: 0, '/a': 100 });
+  t.match([...engine.lots.values()][1], { paths: ['/a'] }, 'still bound, once');
 
   // A writer is quicker than the shrinking.
-  const id = (await keeper.reserve('/a', 100, root)).id;
-  ledger.updateLot = async (lot, event) => {
-    await original.updateLot.call(ledger, lot, event);
-    if (lot.policy.dedicatedBytes === 60) engine.write(id, 80);
+  const id = (await keeper.reserve('/a', 100, {}, root)).id;
+  ledger.changeLots = async (change, usage, events) => {
+    await original.call(ledger, change, usage, events);
+    if (change.put[0]?.policy.dedicatedBytes === 60) engine.write(id, 80);
   };
-  await t.rejects(keeper.reserve('/a', 60, root), { code: 'BELOW_USE', details: { heldBytes: 80 } });
+  await t.rejects(keeper.reserve('/a', 60, {}, root), { code: 'BELOW_USE', details: { heldBytes: 80 } });
   t.strictSame(await inStep(plane), { default: 0, '/a': 100 }, 'the ledger follows the engine');
-  ledger.updateLot = original.updateLot;
+  ledger.changeLots = original;
 
-  engine.release = () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }));
+  await plane.heartbeat.beat();
+  const { usage } = await ledger.load();
+  engine.reshape = () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }));
   await t.rejects(keeper.release('/a', root), { code: 'EIO' });
   t.strictSame(await inStep(plane), { default: 0, '/a': 100 }, 'a release that the engine could not make is taken back');
+  t.strictSame((await ledger.load()).usage, usage, 'with what it held');
 });
 
 t.test('commands on one path wait for each other, others do not', async (t) => {
@@ -146,16 +148,16 @@ t.test('commands on one path wait for each other, others do not', async (t) => {
   const { keeper, engine } = plane;
   let go = () => {};
   engine.onAdmit = () => new Promise((resolve) => (go = resolve));
-  const first = keeper.reserve('/a', 10, root);
+  const first = keeper.reserve('/a', 10, {}, root);
   await new Promise((resolve) => setTimeout(resolve, 20));
   engine.onAdmit = async () => {};
   const order: string[] = [];
   const log = (name: string) => () => order.push(name);
   const waiting = [
-    keeper.reserve('/a', 20, root).then(log('same')),
-    keeper.reserve('/a/b', 5, root).then(log('below')),
+    keeper.reserve('/a', 20, {}, root).then(log('same')),
+    keeper.reserve('/a/b', 5, {}, root).then(log('below')),
     keeper.release('/a', root).then(log('release')),
-    keeper.reserve('/ab', 5, root).then(log('beside')),
+    keeper.reserve('/ab', 5, {}, root).then(log('beside')),
   ];
   await waiting[3];
   t.strictSame(order, ['beside']);
@@ -164,7 +166,7 @@ t.test('commands on one path wait for each other, others do not', async (t) => {
   t.strictSame(order, ['beside', 'same', 'below', 'release'], 'first come, first served');
   t.strictSame(await inStep(plane), { default: 0, '/ab': 5, '/a/b': 5 });
   keeper.refuse();
-  await t.rejects(keeper.reserve('/x', 1, root), { code: 'ENDING' });
+  await t.rejects(keeper.reserve('/x', 1, {}, root), { code: 'ENDING' });
   await keeper.settled();
 });
 
@@ -172,7 +174,7 @@ t.test('who may', async (t) => {
   const cases: [
     string,
     'writers' | 'owners' | 'root',
-    Parameters<ControlPlane['keeper']['reserve']>[2],
+    Parameters<ControlPlane['keeper']['reserve']>[3],
     Partial<{ mayWrite: boolean; stickyOwner: number }>,
     boolean,
   ][] = [
@@ -181,19 +183,19 @@ t.test('who may', async (t) => {
     ['no writer', 'writers', by(7), { mayWrite: false }, false],
     ['the owner of a sticky directory', 'writers', by(7), { stickyOwner: 7 }, true],
     ['another in a sticky directory', 'writers', by(7), { stickyOwner: 0 }, false],
-    ['root in a container, as a writer', 'writers', { caller: CONFINED, scope: 1 }, {}, true],
-    ['root in a container is no administrator', 'root', { caller: CONFINED, scope: 1 }, {}, false],
-    ["the default lot's owner is host root", 'owners', { caller: CONFINED, scope: 1 }, {}, false],
+    ['root in a container, as a writer', 'writers', confined, {}, true],
+    ['root in a container is no administrator', 'root', confined, {}, false],
+    ["the default lot's owner is host root", 'owners', confined, {}, false],
     ['a writer is no owner', 'owners', by(7), {}, false],
     ['a writer is not root', 'root', by(7), {}, false],
     ['the daemon user', 'root', by(33), {}, true],
-    ['somebody unknown', 'writers', { caller: { ...ROOT, pid: 0 }, scope: 1 }, {}, false],
+    ['somebody unknown', 'writers', { caller: { ...ROOT, pid: 0 }, scope: 1, directory: '/' }, {}, false],
   ];
   for (const [name, reserveBy, who, access, may] of cases) {
     const plane = await controlPlane(t.testdir({}), { reserveBy, daemonUid: name === 'the daemon user' ? 33 : 0 });
     plane.engine.mayWrite = access.mayWrite ?? true;
     plane.engine.stickyOwner = access.stickyOwner ?? null;
-    const asked = plane.keeper.reserve('/a', 1, who);
+    const asked = plane.keeper.reserve('/a', 1, {}, who);
     if (may) await t.resolves(asked, name);
     else {
       await t.rejects(asked, { code: 'NOT_YOURS', errno: 'EACCES' }, name);
@@ -203,23 +205,19 @@ t.test('who may', async (t) => {
   }
 
   const { keeper } = await controlPlane(t.testdir({}), { reserveBy: 'owners' });
-  await keeper.reserve('/host', 10, root);
-  await keeper.reserve('/home', 10, root);
+  await keeper.reserve('/host', 10, {}, root);
+  await keeper.reserve('/home', 10, {}, root);
   const seven = await controlPlane(t.testdir({}));
-  await seven.keeper.reserve('/seven', 100, by(7));
-  await seven.keeper.reserve('/seven/eight', 10, by(8));
+  await seven.keeper.reserve('/seven', 100, {}, by(7));
+  await seven.keeper.reserve('/seven/eight', 10, {}, by(8));
   await t.rejects(seven.keeper.release('/seven', by(8)), { code: 'NOT_YOURS' });
   await t.rejects(seven.keeper.extend('/seven', 1, by(8)), { code: 'NOT_YOURS' });
   await t.resolves(seven.keeper.extend('/seven/eight', 1, by(7)), 'an owner above');
   await t.resolves(seven.keeper.release('/seven/eight', by(7)));
-  await seven.keeper.reserve('/box', 10, { caller: CONFINED, scope: 1 });
-  await seven.keeper.reserve('/hosts', 10, root);
-  await t.rejects(
-    seven.keeper.release('/hosts', { caller: CONFINED, scope: 1 }),
-    { code: 'NOT_YOURS' },
-    "root in a container, and host root's lot",
-  );
-  await t.resolves(seven.keeper.release('/box', { caller: CONFINED, scope: 1 }), 'root in a container, and its own');
+  await seven.keeper.reserve('/box', 10, {}, confined);
+  await seven.keeper.reserve('/hosts', 10, {}, root);
+  await t.rejects(seven.keeper.release('/hosts', confined), { code: 'NOT_YOURS' }, "root in a container, and host root's lot");
+  await t.resolves(seven.keeper.release('/box', confined), 'root in a container, and its own');
   await t.resolves(seven.keeper.release('/seven', root), 'an administrator');
   await t.rejects(
     seven.keeper.check(false, by(7), () => {}),
@@ -230,17 +228,17 @@ t.test('who may', async (t) => {
 t.test("through a lot's own .vreserve", async (t) => {
   const plane = await controlPlane(t.testdir());
   const { keeper, engine } = plane;
-  const { id } = await keeper.reserve('/job1', 500, root);
-  await keeper.reserve('/job2', 100, root);
-  const inside = { caller: ROOT, scope: id };
-  t.match(await keeper.reserve('/sub', 50, inside), { name: '/job1/sub', parents: [id] });
-  for (const path of ['/']) await t.rejects(keeper.reserve(path, 900, inside), { code: 'BAD_PATH' }, 'never the lot itself');
+  const { id } = await keeper.reserve('/job1', 500, {}, root);
+  await keeper.reserve('/job2', 100, {}, root);
+  const inside = { caller: ROOT, scope: id, directory: '/job1' };
+  t.match(await keeper.reserve('/sub', 50, {}, inside), { name: '/job1/sub', parents: [id] });
+  for (const path of ['/']) await t.rejects(keeper.reserve(path, 900, {}, inside), { code: 'BAD_PATH' }, 'never the lot itself');
   engine.links.set('/job1/out', '/job2');
   engine.links.set('/job1/self', '/job1');
   await t.rejects(keeper.release('/out', inside), { code: 'BAD_PATH', message: /outside/ }, 'nor through a symlink');
   await t.rejects(keeper.release('/self', inside), { code: 'BAD_PATH' });
-  await t.rejects(keeper.reserve('/../job2', 1, inside), { code: 'BAD_PATH' });
-  await t.rejects(keeper.reserve('/x', 1, { caller: ROOT, scope: 99 }), { code: 'NO_SUCH_LOT' });
+  await t.rejects(keeper.reserve('/../job2', 1, {}, inside), { code: 'BAD_PATH' });
+  await t.rejects(keeper.reserve('/x', 1, {}, { caller: ROOT, scope: 99, directory: '/gone' }), { code: 'NO_SUCH_LOT' });
   t.equal(await keeper.release('/job2', inside), null, "'/job2' is /job1/job2 here");
   t.strictSame(await inStep(plane), { default: 0, '/job1': 500, '/job2': 100, '/job1/sub': 50 });
 });
@@ -249,7 +247,7 @@ t.test('usage is saved, and charges become lines', async (t) => {
   const directory = t.testdir();
   const plane = await controlPlane(directory);
   const { keeper, engine, ledger, heartbeat, now } = plane;
-  const { id } = await keeper.reserve('/a', 500, root);
+  const { id } = await keeper.reserve('/a', 500, {}, root);
   await heartbeat.beat();
   t.strictSame(await plane.lines('charge'), [], 'nothing happened');
   engine.write(id, 300, 2);
@@ -285,13 +283,13 @@ t.test('usage is saved, and charges become lines', async (t) => {
 
   // A lot that is set aside, and not committed yet.
   engine.heldBytes = 40;
-  const add = ledger.addLot;
-  ledger.addLot = async (lot, usage, event) => {
-    engine.write(lot.id, 2, 1);
+  const change = ledger.changeLots;
+  ledger.changeLots = async (lots, usage, events) => {
+    for (const { id: young } of lots.put) engine.write(young, 2, 1);
     await heartbeat.beat();
-    await add.call(ledger, lot, usage, event);
+    await change.call(ledger, lots, usage, events);
   };
-  const young = await keeper.reserve('/young', 100, root);
+  const young = await keeper.reserve('/young', 100, {}, root);
   await heartbeat.beat();
   t.match(await saved(), [{}, {}, { id: young.id, bytes: 42, objects: 1 }], 'its changes wait');
 
@@ -306,7 +304,7 @@ t.test('usage is saved, and charges become lines', async (t) => {
 
 t.test('check tells and corrects differences', async (t) => {
   const plane = await controlPlane(t.testdir());
-  await plane.keeper.reserve('/a', 100, root);
+  await plane.keeper.reserve('/a', 100, {}, root);
   t.match(await plane.keeper.check(false, root, () => {}), { differences: 0, lots: [{ name: 'default' }, { name: '/a' }] });
   plane.engine.counted = { bytes: 5, recordedBytes: 3 };
   t.match(await plane.keeper.check(false, root, () => {}), { differences: 2, lots: [{ repaired: false }, {}] });
@@ -326,8 +324,8 @@ t.test('check tells and corrects differences', async (t) => {
 t.test('a restart knows the lots', async (t) => {
   const directory = t.testdir();
   const plane = await controlPlane(directory);
-  const parent = await plane.keeper.reserve('/a', 100, by(7));
-  await plane.keeper.reserve('/a/b', 10, by(7));
+  const parent = await plane.keeper.reserve('/a', 100, {}, by(7));
+  await plane.keeper.reserve('/a/b', 10, {}, by(7));
   plane.engine.write(parent.id, 30, 3);
   await plane.heartbeat.beat();
   await plane.ledger.close();
@@ -341,4 +339,130 @@ t.test('a restart knows the lots', async (t) => {
     ],
   );
   t.match(await again.keeper.release('/a/b', by(7)), { name: '/a/b' });
+});
+
+t.test("a reservation's options", async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper } = plane;
+  const hour = 3_600_000;
+  const made = await keeper.reserve('/a', 100, { expiresInMs: hour, owner: '7', opportunisticBytes: 50, maxObjects: 3 }, root);
+  const policy = { dedicatedBytes: 100, opportunisticBytes: 50, maxObjects: 3, createdAtMs: AT_MS, expiresAtMs: AT_MS + hour };
+  t.match(made, { owner: '7', confinedOwner: false, selfParent: true, policy: { ...policy, deletesAtMs: null } });
+  t.match([...plane.engine.lots.values()][1]?.spec, {
+    dedicatedBytes: 100,
+    opportunisticBytes: 50,
+    maxObjects: 3,
+    setsAside: true,
+  });
+  t.match(await plane.lines('grant'), [
+    { lot: '/a', bytes: 100, opportunisticBytes: 50, maxObjects: 3, expiresAtMs: AT_MS + hour, owner: '0' },
+  ]);
+  plane.now.ms += 1000;
+  t.match(
+    await keeper.reserve('/a', 200, {}, by(7)),
+    { owner: '7', policy: { ...policy, dedicatedBytes: 200 } },
+    'the rest stays',
+  );
+  t.match(await keeper.extend('/a', 1, by(7)), { policy: { ...policy, dedicatedBytes: 201 } });
+  t.match(await keeper.reserve('/a', 201, { expiresInMs: null, maxObjects: -1, opportunisticBytes: 0, owner: '8' }, by(7)), {
+    owner: '8',
+    policy: { dedicatedBytes: 201, opportunisticBytes: 0, maxObjects: -1, createdAtMs: AT_MS, expiresAtMs: null },
+  });
+  await t.rejects(keeper.extend('/a', 1, by(7)), { code: 'NOT_YOURS' }, 'it is given away');
+  t.match(
+    await keeper.reserve('/a', 201, { expiresInMs: hour }, by(8)),
+    { policy: { expiresAtMs: AT_MS + 1000 + hour } },
+    'from now',
+  );
+  t.match(await keeper.reserve('/box', 1, { owner: 'root' }, confined), { owner: '0', confinedOwner: true });
+  t.match(await keeper.reserve('/later', 1, { owner: 'who is to come' }, root), {
+    owner: 'who is to come',
+    confinedOwner: false,
+  });
+});
+
+t.test('times that come', async (t) => {
+  const directory = t.testdir();
+  const plane = await controlPlane(directory);
+  const { keeper, engine, now } = plane;
+  const parent = await keeper.reserve('/a', 100, { expiresInMs: 5000 }, root);
+  const child = await keeper.reserve('/a/b', 50, {}, root);
+  await keeper.reserve('/c', 50, { expiresInMs: 9000 }, root);
+  const setsAside = () => [...engine.lots.values()].map(({ spec }) => spec.setsAside);
+  now.ms += 4999;
+  keeper.phases.pass();
+  t.strictSame(setsAside(), [true, true, true, true]);
+  now.ms += 1;
+  keeper.phases.pass();
+  t.strictSame(setsAside(), [true, false, false, true], 'a lot and what is below it');
+  now.ms += 10_000;
+  keeper.phases.pass();
+  keeper.phases.pass();
+  t.strictSame(setsAside(), [true, false, false, false]);
+  await plane.heartbeat.beat();
+  t.match(await plane.lines('expiration'), [
+    { at: '2026-01-01T00:00:05.000Z', lot: '/a', bytes: 100 },
+    { at: '2026-01-01T00:00:15.000Z', lot: '/c', bytes: 50 },
+  ]);
+  t.equal((await plane.lines('expiration')).length, 2, 'once');
+  await keeper.reserve('/a', 100, { expiresInMs: 1000 }, root);
+  t.strictSame(setsAside(), [true, true, true, false], 'a lot that lives again, and what is below it');
+  t.strictSame(keeper.book.get(child.id)?.policy.expiresAtMs, null);
+  now.ms += 1000;
+  keeper.phases.pass();
+  t.strictSame(setsAside(), [true, false, false, false]);
+  await keeper.release('/a', root);
+  t.strictSame(
+    [...engine.lots.values()].map(({ spec }) => [spec.name, spec.setsAside]),
+    [
+      ['default', true],
+      ['/a/b', true],
+      ['/c', false],
+    ],
+    'a lot whose expired parent goes',
+  );
+  t.equal(engine.lots.has(parent.id), false);
+  await plane.ledger.close();
+  const setsAsideAfter = async (nowMs: number, laterMs: number) => {
+    const again = await controlPlane(directory, { nowMs });
+    const shown = () => [...again.engine.lots.values()].map(({ spec }) => spec.setsAside);
+    const before = shown();
+    again.now.ms += laterMs;
+    again.keeper.phases.pass();
+    await again.heartbeat.beat();
+    const lines = (await again.lines('expiration')).length;
+    await again.ledger.close();
+    return [before, shown(), lines];
+  };
+  t.strictSame(
+    await setsAsideAfter(now.ms + 1, 20_000),
+    [[true, true, false], [true, true, false], 3],
+    'told once, over a restart',
+  );
+  t.match(
+    (await setsAsideAfter(AT_MS, 20_000)).slice(0, 2),
+    [
+      [true, true, true],
+      [true, true, false],
+    ],
+    'a clock that was set back',
+  );
+});
+
+t.test('a time that comes while a change is committed', async (t) => {
+  const plane = await controlPlane(t.testdir());
+  const { keeper, engine, ledger, now } = plane;
+  const commit = ledger.changeLots;
+  ledger.changeLots = async (change, usage, events) => {
+    await commit.call(ledger, change, usage, events);
+    now.ms += 200;
+    keeper.phases.pass();
+  };
+  const { id } = await keeper.reserve('/a', 100, { expiresInMs: 100 }, root);
+  ledger.changeLots = commit;
+  now.ms += 250;
+  keeper.phases.pass();
+  t.equal(engine.lots.get(id)?.spec.setsAside, false, 'the data plane is told');
+  await plane.heartbeat.beat();
+  t.match(await plane.lines('expiration'), [{ lot: '/a' }], 'and the journal');
 });

@@ -1,18 +1,20 @@
 // The tree of /.vreserve: what each name holds, control, the ledger as a file, and that every request is answered once.
 
 import t from 'tap';
-import { parseControlLine, splitWords } from '../../src/views/command-line.js';
-import { fileNameOf } from '../../src/views/lot-names.js';
+import { parseControlLine } from '../../src/views/command-line.js';
+import { MAX_LINE_BYTES } from '../../src/views/control.js';
+import { fileNameOf, nameOfFile } from '../../src/views/lot-names.js';
+import { splitWords } from '../../src/views/split-words.js';
 import { CONFINED, controlPlane, ROOT, user } from '../helpers/control-plane.js';
 
-const root = { caller: ROOT, scope: 1 };
+const root = { caller: ROOT, scope: 1, directory: '/' };
 
 t.test('the tree', async (t) => {
   const plane = await controlPlane(t.testdir());
   const { keeper, engine, ask, cat } = plane;
   engine.capacityBytes = 100e9;
-  const job = await keeper.reserve('/job1', 50e9, { caller: user(4242), scope: 1 });
-  await keeper.reserve('/job1/50% of it', 1e9, root);
+  const job = await keeper.reserve('/job1', 50e9, {}, { caller: user(4242), scope: 1, directory: '/' });
+  await keeper.reserve('/job1/50% of it', 1e9, {}, root);
   engine.write(job.id, 12_345_678_901, 1234);
   engine.write(1, 1500, 1);
 
@@ -92,9 +94,9 @@ t.test('the tree', async (t) => {
 
 t.test("a lot's own tree is cut down to it", async (t) => {
   const { keeper, cat, ask, control } = await controlPlane(t.testdir());
-  const { id } = await keeper.reserve('/job1', 500, root);
-  await keeper.reserve('/job1/sub', 100, root);
-  await keeper.reserve('/secret', 100, root);
+  const { id } = await keeper.reserve('/job1', 500, {}, root);
+  await keeper.reserve('/job1/sub', 100, {}, root);
+  await keeper.reserve('/secret', 100, {}, root);
   t.strictSame(
     JSON.parse(await cat('report.json', id)).lots.map((lot: { name: string; path: string }) => [lot.name, lot.path]),
     [
@@ -102,7 +104,12 @@ t.test("a lot's own tree is cut down to it", async (t) => {
       ['/sub', '/sub'],
     ],
   );
-  for (const path of ['report', 'report.json', 'metrics']) t.notMatch(await cat(path, id), /secret|\/job1/, path);
+  for (const path of ['report', 'report.json', 'metrics']) t.notMatch(await cat(path, id), /secret|\/job1|\/srv|\/mnt/, path);
+  t.match(JSON.parse(await cat('report.json', id)), {
+    daemon: { pid: 0, backing: '/', mountpoint: '/' },
+    pool: { capacityBytes: 500, freeBytes: 500, setAsideBytes: 500, headroomBytes: 500, usedBytes: 0 },
+  });
+  t.match(JSON.parse(await cat('report.json')), { daemon: { pid: 1, backing: '/srv/data' }, pool: { capacityBytes: 1000 } });
   t.match(await ask({ op: 'list', path: 'lots', scope: id }), { names: [{ name: '%2F' }, { name: '%2Fsub' }] });
   t.equal(await cat('lots/%2Fsecret/owner', id), 'ENOENT');
   t.equal(await cat('lots/%2Fsub/parents', id), '/\n');
@@ -115,6 +122,91 @@ t.test("a lot's own tree is cut down to it", async (t) => {
   t.equal(await inside.write('release /\n'), 'EINVAL');
   await keeper.release('/job1', root);
   t.equal(await cat('report', id), 'ENOENT', 'the lot is gone');
+});
+
+t.test('lots of other kinds than reservations', async (t) => {
+  const { ask, cat, control, keeper } = await controlPlane(t.testdir());
+  const admin = await control(ROOT);
+  const policy = {
+    dedicated_GB: 1e-7,
+    opportunistic_GB: 0,
+    max_num_objects: 5,
+    creation_time: 0,
+    expiration_time: 9e12,
+    deletion_time: 9e12,
+  };
+  const paths = [
+    { path: '/x', recursive: true },
+    { path: '/x/tmp', recursive: true, exclude: true },
+    { path: '/x/tmp/flat', recursive: false },
+    { path: 'root://host/x', recursive: true },
+  ];
+  const add = { lot_name: 'x {1}', owner: 'root', parents: ['x {1}'], paths, management_policy_attrs: policy };
+  const foreign = { ...add, lot_name: '100% ü', parents: ['100% ü', 'x {1}'], paths: [{ path: 'uri:x', recursive: true }] };
+  foreign.management_policy_attrs = { ...policy, dedicated_GB: 0 };
+  for (const json of [add, foreign]) {
+    t.equal(await admin.write(`lot add ${JSON.stringify(json)}\n`), 'ok');
+    t.strictSame(await admin.replies(), [{ ok: true, cmd: 'lot' }]);
+  }
+  t.equal(await admin.write('lot show "x {1}\n'), 'EINVAL');
+  await admin.replies();
+  const long = `/${'y'.repeat(250)}/${'z'.repeat(100)}`;
+  await keeper.reserve(long, 1, {}, root);
+  const listed = (await ask({ op: 'list', path: 'lots', scope: 1 })) as { names: { name: string }[] };
+  const names = listed.names.map(({ name }) => name);
+  t.strictSame(names.slice(0, 1), ['default']);
+  const cut = names.find((name) => name.includes('~')) ?? '';
+  const files: [string, string | RegExp][] = [
+    ['lots/x {1}/paths', '/x\n/x/tmp (excluded)\n/x/tmp/flat (not recursive)\nroot://host/x\n'],
+    ['lots/x {1}/children', '100% ü\n'],
+    ['lots/100%25 ü/paths', 'uri:x\n'],
+    ['lots/100%25 ü/parents', 'x {1}\n'],
+    [`lots/${cut}/paths`, `${long}\n`],
+    [`lots/${cut.slice(0, -1)}x/paths`, 'ENOENT'],
+  ];
+  for (const [path, expected] of files) t.equal(await cat(path), expected, path);
+  const { lots } = JSON.parse(await cat('report.json')) as { lots: { name: string }[] };
+  const lot = (name: string) => lots.find((each) => each.name === name);
+  t.match(lot('x {1}'), {
+    path: '/x',
+    dedicatedBytes: 100,
+    maxObjects: 5,
+    expiresAtMs: 9e12,
+    paths: [{ exclude: false }, { exclude: true }, { recursive: false }, {}],
+  });
+  t.match(lot('100% ü'), { path: null, paths: [{ path: 'uri:x' }] });
+  t.match(lot('default'), { path: '/', paths: [], maxObjects: -1, deletesAtMs: null });
+
+  // A lot of two directories, and what its `.vreserve` shows in each.
+  const two = { ...add, lot_name: 'two', parents: ['two'], paths: ['/one', '/two'].map((path) => ({ path, recursive: true })) };
+  t.equal(await admin.write(`lot add ${JSON.stringify(two)}\n`), 'ok');
+  await keeper.reserve('/two/in', 10, {}, root);
+  const scope = keeper.book.named('two')?.id ?? 0;
+  for (const [directory, inside, other] of [
+    ['/one', '/two/in', '/two'],
+    ['/two', '/in', '/one'],
+  ] as const) {
+    const reply = await ask({ op: 'lookup', path: 'report.json', scope, directory });
+    const seen = JSON.parse(String((reply as { node: { content: Buffer } }).node.content));
+    t.match(
+      seen.lots.map((each: { name: string; paths: { path: string }[] }) => [
+        each.name,
+        each.paths.map(({ path }) => path).sort(),
+      ]),
+      [
+        [inside, [inside]],
+        ['two', ['/', other]],
+      ],
+      `in ${directory}`,
+    );
+    const { handle } = (await ask({ op: 'open', path: 'control', scope, directory, caller: ROOT, forWriting: true })) as {
+      handle: number;
+    };
+    const line = Buffer.from(`reserve /more 5\n`);
+    t.match(await ask({ op: 'write', scope, directory, handle, offsetBytes: 0, data: line }), { writtenBytes: line.length });
+    t.match(keeper.book.named(`${directory}/more`), { parents: [scope] }, 'paths are relative to where control was opened');
+    await keeper.release(`${directory}/more`, root);
+  }
 });
 
 t.test('control: lines and replies', async (t) => {
@@ -139,7 +231,7 @@ t.test('control: lines and replies', async (t) => {
   t.strictSame(await other.replies(), [], 'each open file has its own');
   t.equal(await control.write('bogus\nreserve /never 1\n'), 'EINVAL');
   t.match(await control.replies(), [{ ok: false, code: 'UNKNOWN_COMMAND' }], 'the rest of the write is dropped');
-  t.notOk([...plane.keeper.lots.values()].some(({ name }) => name === '/never'));
+  t.notOk([...plane.keeper.book.all()].some(({ name }) => name === '/never'));
 
   t.equal(await control.write('{"cmd":"reserve","path":"/c","by'), 'ok');
   t.equal(await control.write('tes":50}'), 'ok');
@@ -174,14 +266,16 @@ t.test('control: lines and replies', async (t) => {
     t.match(await control.replies().then((all) => all.at(-1)), { ok: false, code, errno: 'EINVAL' }, line);
   }
 
-  const long = `reserve /${'x'.repeat(70_000)} 1`;
+  const long = `reserve /${'x'.repeat(MAX_LINE_BYTES)} 1`;
   t.equal(await control.write(`${long}\nreserve /y 1\n`), 'EINVAL');
+  t.match(await control.replies(), [{ ok: false, code: 'BAD_COMMAND', message: /1048576 bytes/ }]);
+  t.equal(await control.write(`reserve /${'x'.repeat(70_000)} 1\nreserve /y 1\n`), 'ENAMETOOLONG', 'a line that may be so long');
   await control.replies();
-  t.equal(await control.write(Buffer.alloc(1_000_000, 'x')), 'EINVAL');
+  t.equal(await control.write(Buffer.alloc(MAX_LINE_BYTES + 1, 'x')), 'EINVAL');
   t.equal(await control.write(Buffer.alloc(1000, 'x')), 'EINVAL', 'still that line');
   t.equal(await control.write('x\nreport\n'), 'ok', 'until its end');
   t.match((await control.replies()).at(-1), { ok: true, cmd: 'report', lots: [{ name: 'default' }, {}, {}] });
-  t.notOk([...plane.keeper.lots.values()].some(({ name }) => name.startsWith('/x') || name === '/y'));
+  t.notOk([...plane.keeper.book.all()].some(({ name }) => name.startsWith('/x') || name === '/y'));
 
   const pieces = await plane.control(ROOT);
   for (const letter of 'extend /a 1\n') t.equal(await pieces.write(letter), 'ok');
@@ -226,9 +320,14 @@ t.test('names of lots as names of files', async (t) => {
     ['a\nb', 'a%0Ab'],
     ['ü', 'ü'],
   ];
-  for (const [name, file] of table) t.equal(fileNameOf(name), file);
+  for (const [name, file] of table) {
+    t.equal(fileNameOf(name), file);
+    t.equal(nameOfFile(file), name, 'and back');
+  }
+  for (const file of ['%2fa', 'a/b', '%', '%zz', '%41', '..', 'a\nb', '%FF']) t.equal(nameOfFile(file), '', `no lot's: ${file}`);
   const long = fileNameOf(`/${'ü/'.repeat(1000)}`);
   t.ok(Buffer.byteLength(long) <= 255 && /~[0-9a-f]{16}$/.test(long));
+  t.equal(nameOfFile(long), null, 'a name that was cut');
   t.not(fileNameOf('x'.repeat(300)), fileNameOf(`${'x'.repeat(300)}y`));
 });
 
@@ -238,7 +337,7 @@ t.test('attributes reserve and release', async (t) => {
     ask({ op: 'setxattr', scope: 1, path, name, value: value === null ? null : Buffer.from(value), caller: user(7) });
   t.strictSame(await set('/d', '500'), {});
   t.strictSame(await set('/d', '600\n', 'user.vreserve.reserve'), {});
-  t.match([...keeper.lots.values()].at(-1), { name: '/d', owner: '7', policy: { dedicatedBytes: 600 } });
+  t.match([...keeper.book.all()].at(-1), { name: '/d', owner: '7', policy: { dedicatedBytes: 600 } });
   for (const [value, errno] of [
     ['2T', 'ENOSPC'],
     ['-1', 'EINVAL'],
@@ -249,7 +348,7 @@ t.test('attributes reserve and release', async (t) => {
   for (const name of ['lot', 'used', 'grant']) t.match(await set('/d', '1', name), { errno: 'EPERM' });
   t.match(await set('/d', '1', 'other'), { errno: 'EOPNOTSUPP' });
   t.strictSame(await set('/d', null), {});
-  t.equal(keeper.lots.size, 1);
+  t.equal(keeper.book.size, 1);
   t.strictSame(await set('/d', null), {});
 });
 
@@ -261,9 +360,9 @@ t.test('the ledger is a file that grows', async (t) => {
     ((await ask({ op: 'open', path: 'ledger', scope, caller: user(9), forWriting: false })) as { handle: number }).handle;
   const read = async (handle: number, offsetBytes: number, lengthBytes: number) =>
     ((await ask({ op: 'read', handle, offsetBytes, lengthBytes, scope: 1 })) as { data: Buffer }).data;
-  const { id } = await keeper.reserve('/a', 10, root);
-  await keeper.reserve('/b', 10, root);
-  await keeper.reserve('/a/c', 5, root);
+  const { id } = await keeper.reserve('/a', 10, {}, root);
+  await keeper.reserve('/b', 10, {}, root);
+  await keeper.reserve('/a/c', 5, {}, root);
   const size = await sizeOf();
   const handle = await open();
   const text = (await read(handle, 0, 1e6)).toString();
@@ -290,9 +389,10 @@ t.test('the ledger is a file that grows', async (t) => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line).path),
-    ['/a', '/a/c'],
-    "a lot's own ledger",
+    ['/', '/c'],
+    "a lot's own ledger, with paths as they are seen there",
   );
+  t.notMatch(own, /\/a|"parent"/, 'and nothing of where it lies');
   await keeper.extend('/a/c', 1, root);
   const grown = (await read(scoped, 0, 1e6)).toString();
   t.ok(grown.startsWith(own) && (await sizeOf(id)) === grown.length);
@@ -301,7 +401,7 @@ t.test('the ledger is a file that grows', async (t) => {
   }
 
   now.ms += 1000;
-  await keeper.reserve('/d', 1, root);
+  await keeper.reserve('/d', 1, {}, root);
   const before = await sizeOf();
   await ledger.trim({ beforeMs: now.ms, keepBytes: 1e9 });
   t.equal(await sizeOf(), before, 'trimming moves nothing under an open file');

@@ -9,9 +9,31 @@ const POLL_MS = 200;
 
 /**
  * Sends `request` to the mount at `mountpoint` and returns the reply, of which `ok` is true; what comes before it goes to
- * `onProgress`. Throws what the daemon refused.
+ * `onProgress`. Throws what the daemon refused, and SYSTEM with ETIMEDOUT after `timeoutMs` (then it may still be done).
  */
 export async function sendControl<T>(
+  mountpoint: string,
+  request: Record<string, unknown>,
+  onProgress?: (reply: Record<string, unknown>) => void,
+  timeoutMs?: number,
+): Promise<T> {
+  const sent = send<T>(mountpoint, request, onProgress);
+  if (timeoutMs === undefined) return sent;
+  const over = new AbortController();
+  const late = sleep(timeoutMs, undefined, { signal: over.signal, ref: true }).then(() => {
+    const reason = `'${mountpoint}' gave no answer within ${timeoutMs} ms`;
+    throw new VreserveError('SYSTEM', { reason, errno: 'ETIMEDOUT' });
+  });
+  try {
+    return await Promise.race([sent, late]);
+  } finally {
+    over.abort();
+    late.catch(() => {});
+    sent.catch(() => {});
+  }
+}
+
+async function send<T>(
   mountpoint: string,
   request: Record<string, unknown>,
   onProgress?: (reply: Record<string, unknown>) => void,

@@ -1,0 +1,167 @@
+// Freezing what is at and below a path: walking there, parking requests, and serving them afterwards.
+#include <algorithm>
+
+#include "ops.h"
+
+namespace vreserve {
+
+// What holds the inode, or the entry in it, still. freeze_mutex_ must be held.
+Engine::Freeze* Engine::freeze_of(Inode& inode, const char* entry) noexcept {
+  if (entry != nullptr) {
+    const auto [begin, end] = frozen_entries_.equal_range(&inode);
+    const auto found = std::find_if(begin, end, [entry](const auto& each) { return each.second->name == entry; });
+    if (found != end) return found->second;
+  }
+  Freeze* found = nullptr;
+  inodes.for_each_above(inode, [&](const Inode& at) {
+    const auto top = frozen_tops_.find(&at);
+    if (top != frozen_tops_.end()) found = top->second;
+    return found == nullptr;
+  });
+  return found;
+}
+
+bool Engine::parked(Request& request, Inode& inode, const char* entry) noexcept {
+  if (frozen_.load() == 0) return false;
+  const std::lock_guard guard(freeze_mutex_);
+  Freeze* const freeze = freeze_of(inode, entry);
+  if (freeze != nullptr) park(*freeze, request);
+  return freeze != nullptr;
+}
+
+bool Engine::parked_above(Request& request, Inode& directory) noexcept {
+  if (frozen_.load() == 0) return false;
+  const std::lock_guard guard(freeze_mutex_);
+  for (const auto& freeze : freezes_) {
+    if (freeze->directory == nullptr || !inodes.is_below(*freeze->directory, directory)) continue;
+    park(*freeze, request);
+    return true;
+  }
+  return false;
+}
+
+void Engine::park(Freeze& freeze, Request& request) noexcept {
+  request.pull();
+  Parked parked;
+  const auto* const header = reinterpret_cast<const char*>(&request.header());
+  parked.message.assign(header, header + sizeof(fuse::InHeader));
+  parked.message.insert(parked.message.end(), request.body().begin(), request.body().end());
+  parked.fd = request.fd();
+  freeze.parked.push_back(std::move(parked));
+  request.defer();
+}
+
+void Engine::freeze(std::span<const Walked> all) noexcept {
+  const std::lock_guard guard(freeze_mutex_);
+  for (const Walked& walked : all) {
+    auto freeze = std::make_unique<Freeze>();
+    freeze->top = walked.top;
+    freeze->directory = walked.directory;
+    freeze->name = walked.name;
+    if (freeze->top != nullptr) frozen_tops_[freeze->top] = freeze.get();
+    if (freeze->directory != nullptr) frozen_entries_.emplace(freeze->directory, freeze.get());
+    freezes_.push_back(std::move(freeze));
+  }
+  frozen_ = static_cast<unsigned>(freezes_.size());
+}
+
+int Engine::freeze_at(const std::vector<std::string>& paths, std::vector<Walked>& all) noexcept {
+  constexpr int kTries = 16;  // each lost to a rename or a new directory above a path
+  for (int tries = 0; tries < kTries; ++tries) {
+    all.assign(paths.size(), {});
+    for (std::size_t i = 0; i < paths.size(); ++i) walk(paths[i], all[i]);
+    freeze(all);
+    device.quiesce(nullptr);
+    const bool fits = std::ranges::equal(paths, all, [this](const std::string& path, const Walked& walked) {
+      Walked again;
+      walk(path, again);
+      const bool same = again.directory == walked.directory && again.top == walked.top && again.name == walked.name &&
+                        again.error == walked.error;
+      drop(again);
+      return same;
+    });
+    if (fits) return 0;
+    thaw();
+    drop(all);
+  }
+  return -EBUSY;
+}
+
+// Lifts every freeze and serves what was parked, on this thread.
+void Engine::thaw() noexcept {
+  std::vector<std::unique_ptr<Freeze>> lifted;
+  const auto own = std::make_shared<Worker>();
+  Worker& worker = *own;
+  device.enlist(own);
+  worker.tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  {
+    const std::lock_guard guard(freeze_mutex_);
+    lifted.swap(freezes_);
+    frozen_tops_.clear();
+    frozen_entries_.clear();
+    frozen_ = 0;
+  }
+  const bool any = std::ranges::any_of(lifted, [](const auto& freeze) { return !freeze->parked.empty(); });
+  std::vector<char> replies(any ? (1U << 20) + 4096 : 0);
+  worker.reply_buffer = replies.data();
+  for (const auto& freeze : lifted) {
+    for (Parked& parked : freeze->parked) {
+      const auto& header = *reinterpret_cast<const fuse::InHeader*>(parked.message.data());
+      worker.gives_back.store(may_give_back(header.opcode));
+      const Turn turn(worker);
+      Request request(device, parked.fd, header, parked.message.data() + sizeof header,
+                      parked.message.size() - sizeof header, &worker);
+      dispatch(request);
+    }
+  }
+  device.delist(worker);
+}
+
+int Engine::walk(const std::string& path, Walked& walked) noexcept {
+  const auto leads_nowhere = [&walked](int error) { return walked.error = error; };
+  walked.directory = &inodes.root();
+  inodes.hold(*walked.directory);
+  const std::vector<std::string> components = components_of(path);
+  if (components.empty()) {
+    walked.top = &inodes.root();
+    inodes.hold(*walked.top);
+    return 0;
+  }
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    walked.name = components[i];
+    struct stat st {};
+    int error = 0;
+    const SharedFd fd = inodes.directory(*walked.directory, error);
+    if (!fd) return leads_nowhere(-error);
+    if (::fstatat(fd->get(), components[i].c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+      return leads_nowhere(errno == ENOENT ? 0 : -errno);
+    }
+    if (st.st_dev != inodes.device()) return leads_nowhere(-EXDEV);
+    Inode* const next = inodes.learn(*walked.directory, components[i], st, 0);
+    if (next == nullptr) return leads_nowhere(-ENOMEM);
+    if (i + 1 == components.size()) {
+      walked.top = next;
+      return 0;
+    }
+    if (!next->is_directory()) {
+      inodes.drop(*next);
+      return leads_nowhere(-ENOTDIR);
+    }
+    inodes.drop(*walked.directory);
+    walked.directory = next;
+  }
+  return 0;
+}
+
+void Engine::drop(Walked& walked) noexcept {
+  if (walked.top != nullptr) inodes.drop(*walked.top);
+  if (walked.directory != nullptr) inodes.drop(*walked.directory);
+  walked = {};
+}
+
+void Engine::drop(std::vector<Walked>& all) noexcept {
+  for (Walked& walked : all) drop(walked);
+  all.clear();
+}
+
+}  // namespace vreserve

@@ -1,0 +1,264 @@
+// What a change of lots makes of them: pure, by LotMan's rules. Each function returns the whole change, or throws a refusal.
+
+import { type LotBook, type LotChange, withAncestors } from './book.js';
+import { compareBytes } from './bytes.js';
+import { VreserveError } from './errors.js';
+import { DEFAULT_LOT_ID, type Lot, type LotId, type LotPath, type Owner, type Policy } from './lot.js';
+import { isWithin } from './paths.js';
+
+/** A parent that is taken by another's place. Names of lots; the lot's own name stands for being its own parent. */
+export interface ParentUpdate {
+  current: string;
+  new: string;
+}
+
+/** A path of the lot that becomes another one, or gets other properties. */
+export interface PathUpdate {
+  current: string;
+  becomes: LotPath;
+}
+
+export interface LotUpdate {
+  owner?: Owner;
+  parents?: readonly ParentUpdate[];
+  paths?: readonly PathUpdate[];
+  policy?: Partial<Policy>;
+}
+
+const CANNOT_REMOVE = 'Failed to remove lot from database: ';
+const CANNOT_COMPLETE = `${CANNOT_REMOVE}The operation cannot be completed as requested because `;
+
+/**
+ * A new lot, and `children` that become its own: where one of them had a parent of the new lot, the new lot takes that
+ * parent's place. Throws LOT_EXISTS, LOT_CYCLE, PATH_TAKEN.
+ */
+export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): LotChange {
+  if (book.named(lot.name) !== undefined) {
+    throw new VreserveError('LOT_EXISTS', { lot: lot.name });
+  }
+  const draft = new Draft(book);
+  draft.put(lot);
+  for (const id of children) {
+    const child = book.must(id);
+    const takes = child.parents.some((parent) => lot.parents.includes(parent));
+    const parents = takes ? replaced(child.parents, lot.parents, [lot.id]) : distinct([...child.parents, lot.id]);
+    draft.put({ ...child, parents });
+  }
+  draft.refuseCycles(
+    'Failed to store lot: The lot cannot be added because the combination of parents/children would introduce a dependency cycle in the data structure.',
+  );
+  return draft.change();
+}
+
+/** Throws NO_SUCH_LOT (a parent), NO_SUCH_PATH, LOT_CYCLE, PATH_TAKEN. */
+export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange {
+  const draft = new Draft(book);
+  let changed: Lot = { ...lot, ...update.owner, policy: { ...lot.policy, ...update.policy } };
+  for (const { current, new: next } of update.parents ?? []) changed = withParent(book, changed, current, next);
+  if (update.paths !== undefined) changed = { ...changed, paths: withPaths(changed, update.paths) };
+  draft.put(changed);
+  draft.refuseCycles('The requested parent update would introduce a dependency cycle.');
+  return draft.change();
+}
+
+/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN. */
+export function addToLot(book: LotBook, lot: Lot, paths: readonly LotPath[], parents: readonly LotId[]): LotChange {
+  const draft = new Draft(book);
+  const added = new Set(paths.map(({ path }) => path));
+  draft.put({
+    ...lot,
+    selfParent: lot.selfParent || parents.includes(lot.id),
+    parents: distinct([...lot.parents, ...parents.filter((id) => id !== lot.id)]),
+    paths: [...lot.paths.filter(({ path }) => !added.has(path)), ...paths],
+  });
+  draft.refuseCycles('Failure to add parents: The requested parent addition would introduce a dependency cycle.');
+  return draft.change();
+}
+
+/** Parents that the lot loses, the lot itself among them maybe; what is no parent is passed over. Throws LOT_ORPHANS. */
+export function removeParents(book: LotBook, lot: Lot, parents: readonly string[]): LotChange {
+  const gone = new Set(parents);
+  const kept = lot.parents.filter((id) => !gone.has(book.must(id).name));
+  const selfParent = lot.selfParent && !gone.has(lot.name);
+  if (kept.length === 0 && !selfParent) {
+    throw new VreserveError('LOT_ORPHANS', {
+      reason: 'Failed on call to lot.remove_parents: Could not remove parents because doing so would orphan the lot.',
+    });
+  }
+  return { put: [{ ...lot, parents: kept, selfParent }], remove: [] };
+}
+
+/** Paths that their lots lose; one that no lot has is passed over. */
+export function removePaths(book: LotBook, paths: readonly string[]): LotChange {
+  const draft = new Draft(book);
+  for (const path of paths) {
+    const bound = book.at(path);
+    if (bound === undefined) continue;
+    const lot = draft.must(bound.lot);
+    draft.put({ ...lot, paths: lot.paths.filter((each) => each.path !== path) });
+  }
+  return draft.change();
+}
+
+/**
+ * The lot goes. A child that has no other parent is an orphan: it gets the lot's parents, where `toOrphans` says so and
+ * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_ORPHANS.
+ */
+export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers: boolean): LotChange {
+  refuseDefault(lot);
+  const draft = new Draft(book);
+  for (const id of book.children(lot.id)) {
+    const child = book.must(id);
+    const orphan = !child.selfParent && child.parents.length === 1;
+    if (orphan && lot.parents.length === 0) {
+      throw new VreserveError('LOT_ORPHANS', {
+        reason: `${CANNOT_COMPLETE}The lot being removed is a root, and has no parents to assign to its children.`,
+      });
+    }
+    if (orphan && !toOrphans) {
+      throw new VreserveError('LOT_ORPHANS', {
+        reason: `${CANNOT_COMPLETE}deleting the lot would create an orphan that requires explicit assignment to the default lot. Set assign_LTBR_parent_as_parent_to_orphans=true.`,
+      });
+    }
+    const heirs = orphan || toOthers ? lot.parents : [];
+    draft.put({ ...child, parents: replaced(child.parents, [lot.id], heirs) });
+  }
+  draft.remove(lot.id);
+  return draft.change();
+}
+
+/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT. */
+export function removeRecursively(book: LotBook, lot: Lot): LotChange {
+  const gone = [...book.withDescendants(lot.id)];
+  for (const id of gone) refuseDefault(book.must(id));
+  return { put: [], remove: gone };
+}
+
+/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT. */
+export function releaseLot(book: LotBook, lot: Lot): LotChange {
+  refuseDefault(lot);
+  const put = [...book.children(lot.id)].map((id) => {
+    const child = book.must(id);
+    const parents = replaced(child.parents, [lot.id], lot.parents);
+    return { ...child, parents, selfParent: child.selfParent || parents.length === 0 };
+  });
+  return { put, remove: [lot.id] };
+}
+
+/** Reads see what was put so far. */
+class Draft {
+  readonly #book: LotBook;
+  readonly #put = new Map<LotId, Lot>();
+  readonly #remove: LotId[] = [];
+
+  constructor(book: LotBook) {
+    this.#book = book;
+  }
+
+  must(id: LotId): Lot {
+    return this.#put.get(id) ?? this.#book.must(id);
+  }
+
+  put(lot: Lot): void {
+    const paths = [...lot.paths].sort((a, b) => compareBytes(a.path, b.path));
+    this.#put.set(lot.id, { ...lot, paths });
+  }
+
+  remove(id: LotId): void {
+    this.#remove.push(id);
+  }
+
+  /** Throws LOT_CYCLE where a lot that was put lies below itself. */
+  refuseCycles(reason: string): void {
+    const lookup = (id: LotId) => this.#put.get(id) ?? this.#book.get(id);
+    for (const lot of this.#put.values()) {
+      const above = lot.parents.flatMap((parent) => withAncestors(parent, lookup));
+      if (above.some(({ id }) => id === lot.id)) throw new VreserveError('LOT_CYCLE', { reason });
+    }
+  }
+
+  /** Throws PATH_TAKEN where a path would have two lots. */
+  change(): LotChange {
+    const gone = new Set(this.#remove);
+    const seen = new Map<string, LotId>();
+    for (const lot of this.#put.values()) {
+      for (const { path } of lot.paths) {
+        const bound = this.#book.at(path);
+        const holder = bound === undefined || gone.has(bound.lot) ? undefined : this.must(bound.lot);
+        const other = seen.get(path) ?? (holder?.paths.some((each) => each.path === path) ? holder.id : lot.id);
+        if (other !== lot.id || seen.has(path)) throw new VreserveError('PATH_TAKEN', { path, lot: this.must(other).name });
+        seen.set(path, lot.id);
+      }
+    }
+    for (const lot of this.#put.values()) this.#refuseStrayExclusions(lot);
+    return { put: [...this.#put.values()], remove: this.#remove };
+  }
+
+  /** An exclusion takes away from its own lot, so it lies where that lot would own, or did. */
+  #refuseStrayExclusions(lot: Lot): void {
+    const had = new Set(this.#book.get(lot.id)?.paths.map(({ path }) => path));
+    const owns = lot.paths.filter(({ exclude, recursive }) => !exclude && recursive);
+    for (const { path, exclude } of lot.paths) {
+      if (!exclude || had.has(path) || owns.some((above) => path !== above.path && isWithin(path, above.path))) continue;
+      throw new VreserveError('BAD_PATH', {
+        path,
+        reason: `lot '${lot.name}' has no recursive path above it to exclude it from`,
+      });
+    }
+  }
+}
+
+function withParent(book: LotBook, lot: Lot, current: string, next: string): Lot {
+  const from = current === lot.name ? lot.id : parentNamed(book, current).id;
+  const to = next === lot.name ? lot.id : parentNamed(book, next).id;
+  if (from === lot.id ? !lot.selfParent : !lot.parents.includes(from)) {
+    throw new VreserveError('NO_SUCH_LOT', { reason: `'${current}' is not a parent of '${lot.name}'` });
+  }
+  return {
+    ...lot,
+    selfParent: (lot.selfParent && from !== lot.id) || to === lot.id,
+    parents:
+      from === lot.id
+        ? distinct([...lot.parents, ...(to === lot.id ? [] : [to])])
+        : replaced(lot.parents, [from], to === lot.id ? [] : [to]),
+  };
+}
+
+function parentNamed(book: LotBook, name: string): Lot {
+  const lot = book.named(name);
+  if (lot === undefined) throw noLot(name);
+  return lot;
+}
+
+function withPaths(lot: Lot, updates: readonly PathUpdate[]): LotPath[] {
+  let paths = [...lot.paths];
+  for (const { current, becomes } of updates) {
+    if (!paths.some(({ path }) => path === current)) {
+      throw new VreserveError('NO_SUCH_LOT', { reason: `'${current}' is not a path of '${lot.name}'` });
+    }
+    paths = paths.map((path) => (path.path === current ? becomes : path));
+  }
+  return paths;
+}
+
+function refuseDefault(lot: Lot): void {
+  if (lot.id === DEFAULT_LOT_ID)
+    throw new VreserveError('LOT_IS_DEFAULT', { reason: `${CANNOT_REMOVE}The default lot cannot be deleted.` });
+}
+
+/** The list with the first of `gone` turned into `heirs`, the others left out, and each once. */
+function replaced(list: readonly LotId[], gone: readonly LotId[], heirs: readonly LotId[]): LotId[] {
+  const at = list.findIndex((id) => gone.includes(id));
+  const before = list.slice(0, Math.max(0, at));
+  const after = list.slice(Math.max(0, at)).filter((id) => !gone.includes(id));
+  return distinct([...before, ...heirs, ...after]);
+}
+
+function distinct(list: readonly LotId[]): LotId[] {
+  return [...new Set(list)];
+}
+
+/** No lot has this name. */
+export function noLot(name: string): VreserveError {
+  return new VreserveError('NO_SUCH_LOT', { reason: `no lot '${name.length > 100 ? `${name.slice(0, 97)}...` : name}'` });
+}
