@@ -211,7 +211,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value resolve(const Napi::CallbackInfo& info) {
     Resolved resolved;
     const std::string path = text(info[0]);
-    if (const int error = engine_->resolve(path, resolved); error != 0) {
+    const Caller caller = info[1].IsObject() ? caller_of(info[1]) : Caller{};
+    const Caller* const asks = info[1].IsObject() ? &caller : nullptr;
+    if (const int error = engine_->resolve(path, asks, text(info[2]), resolved); error != 0) {
       fail(info.Env(), error, path);
       return info.Env().Undefined();
     }
@@ -226,9 +228,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value access(const Napi::CallbackInfo& info) {
     using Result = std::pair<int, WriteAccess>;
     const std::string directory = text(info[0]);
-    auto work = [this, directory, caller = caller_of(info[1])] {
+    auto work = [this, directory, path = text(info[1]), caller = caller_of(info[2])] {
       Result result;
-      result.first = engine_->access(directory, caller, result.second);
+      result.first = engine_->access(directory, path, caller, result.second);
       return result;
     };
     return later<Result>(info.Env(), checks_, work, [directory](Napi::Env env, const Result& result) -> Napi::Value {
@@ -238,6 +240,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
       }
       auto object = Napi::Object::New(env);
       object.Set("mayWrite", Napi::Boolean::New(env, result.second.may_write));
+      object.Set("mayWriteIn", Napi::Boolean::New(env, result.second.may_write_in));
       object.Set("stickyOwner", result.second.sticky ? number(env, result.second.owner) : env.Null());
       return object;
     });

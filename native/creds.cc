@@ -59,7 +59,7 @@ CreateAs::~CreateAs() {
   ::syscall(SYS_setfsgid, 0);
 }
 
-bool may_write(int root, const char* path, const Caller& caller) noexcept {
+bool may_access(int root, const char* path, int mode, const Caller& caller) noexcept {
   std::vector<gid_t> own(static_cast<std::size_t>(std::max(0, ::getgroups(0, nullptr))));
   const int count = ::getgroups(static_cast<int>(own.size()), own.data());
   const Capabilities before = current();
@@ -70,7 +70,7 @@ bool may_write(int root, const char* path, const Caller& caller) noexcept {
   for (auto& part : none.data) part.effective = 0;
   if (caller.dac_override) none.data[0].effective = before.data[0].effective & (1U << CAP_DAC_OVERRIDE);
   none.set();
-  const int found = static_cast<int>(::syscall(SYS_faccessat2, root, path, W_OK | X_OK, AT_EACCESS));
+  const int found = static_cast<int>(::syscall(SYS_faccessat2, root, path, mode, AT_EACCESS));
   Capabilities back = before;
   back.set();
   ::syscall(SYS_setfsuid, 0);

@@ -20,8 +20,9 @@ class CreateAs {
   bool switched_ = false;
 };
 
-// True when the caller may write to (and search) the directory of the descriptor `root`, by the kernel's judgement with
-// the caller's ids and groups and without capabilities. Changes this thread's credentials for the time of the call.
-[[nodiscard]] bool may_write(int root, const char* path, const Caller& caller) noexcept;
+// True when the caller may do what `mode` (of access(2)) says with the path below the descriptor `root`, by the kernel's
+// judgement with the caller's ids and groups, and of its capabilities CAP_DAC_OVERRIDE alone. Changes this thread's
+// credentials for the time of the call.
+[[nodiscard]] bool may_access(int root, const char* path, int mode, const Caller& caller) noexcept;
 
 }  // namespace vreserve

@@ -83,6 +83,7 @@ struct Resolved {
 
 struct WriteAccess {
   bool may_write = false;
+  bool may_write_in = true;
   bool sticky = false;
   uid_t owner = 0;
 };
@@ -116,8 +117,12 @@ class Engine {
   void bind(const BoundPath& bound) noexcept;
   [[nodiscard]] CountReport count(bool repair, CountProgress& progress) noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
-  [[nodiscard]] int resolve(const std::string& path, Resolved& resolved) noexcept;
-  [[nodiscard]] int access(const std::string& directory, const Caller& caller, WriteAccess& access) noexcept;
+  // caller: only where it may search the directories; null: everywhere. What lies above `trusted` it need not.
+  [[nodiscard]] int resolve(const std::string& path, const Caller* caller, const std::string& trusted,
+                            Resolved& resolved) noexcept;
+  // Of the directory of a path, and of the path where it is a directory itself.
+  [[nodiscard]] int access(const std::string& directory, const std::string& path, const Caller& caller,
+                           WriteAccess& access) noexcept;
   [[nodiscard]] Admission reshape(const ReshapeRequest& what) noexcept;
   void set_phases(std::span<const Phase> phases) noexcept;
   // Takes a file away as op_unlink does, and tells the kernel. `bytes`: what it held. -ENOENT: not there, or another inode

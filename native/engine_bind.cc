@@ -28,7 +28,9 @@ void Engine::set_phases(std::span<const Phase> phases) noexcept {
   for (const Phase& phase : phases) meter.set_phase(phase.id, phase.sets_aside, phase.may_grow);
 }
 
-int Engine::resolve(const std::string& path, Resolved& resolved) noexcept {
+int Engine::resolve(const std::string& path, const Caller* caller, const std::string& trusted,
+                    Resolved& resolved) noexcept {
+  const std::size_t open_to_all = components_of(trusted).size();
   std::vector<std::string> rest = components_of(path);
   std::reverse(rest.begin(), rest.end());  // the next component is at the back
   std::vector<std::string> done;
@@ -48,6 +50,8 @@ int Engine::resolve(const std::string& path, Resolved& resolved) noexcept {
     if (name == ".") continue;
     if (name == "..") return -EXDEV;  // only in a symlink's text: kept simple, such a link is not followed
     if (name.size() > 255) return -ENAMETOOLONG;
+    const bool asks = caller != nullptr && privileged_ && done.size() >= open_to_all;
+    if (asks && !may_access(at.get(), ".", X_OK, *caller)) return -EACCES;
     struct stat st {};
     if (::fstatat(at.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) return -errno;
@@ -84,13 +88,19 @@ int Engine::resolve(const std::string& path, Resolved& resolved) noexcept {
   return 0;
 }
 
-int Engine::access(const std::string& directory, const Caller& caller, WriteAccess& access) noexcept {
-  const std::string relative = directory == "/" ? "." : directory.substr(1);
+int Engine::access(const std::string& directory, const std::string& path, const Caller& caller,
+                   WriteAccess& access) noexcept {
+  const auto below_root = [](const std::string& absolute) { return absolute == "/" ? "." : absolute.substr(1); };
+  const std::string relative = below_root(directory);
+  const std::string itself = below_root(path);
   struct stat st {};
+  if (::fstatat(inodes.root_fd(), itself.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+    access.may_write_in = privileged_ ? may_access(inodes.root_fd(), itself.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
+  }
   if (::fstatat(inodes.root_fd(), relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
   access.sticky = (st.st_mode & S_ISVTX) != 0;
   access.owner = st.st_uid;
-  access.may_write = privileged_ ? may_write(inodes.root_fd(), relative.c_str(), caller) : caller.uid == ::geteuid();
+  access.may_write = privileged_ ? may_access(inodes.root_fd(), relative.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
   return 0;
 }
 

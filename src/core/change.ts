@@ -190,7 +190,10 @@ class Draft {
         seen.set(path, lot.id);
       }
     }
-    for (const lot of this.#put.values()) this.#refuseStrayExclusions(lot);
+    for (const lot of this.#put.values()) {
+      this.#refuseStrayExclusions(lot);
+      refuseStrayName(lot);
+    }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
 
@@ -239,6 +242,12 @@ function withPaths(lot: Lot, updates: readonly PathUpdate[]): LotPath[] {
     paths = paths.map((path) => (path.path === current ? becomes : path));
   }
   return paths;
+}
+
+/** A name that begins with a slash is a path of the lot: no other path can be taken for its name. */
+function refuseStrayName({ name, paths }: Lot): void {
+  if (!name.startsWith('/') || paths.some(({ path, exclude }) => path === name && !exclude)) return;
+  throw new VreserveError('BAD_NAME', { name: name.slice(0, 60), reason: 'it begins with a slash, and is not one of its paths' });
 }
 
 function refuseDefault(lot: Lot): void {

@@ -44,6 +44,7 @@ export const ERRORS = {
   USAGE_IS_MEASURED: row('EINVAL', 409, 1, '{what} is measured: it lies in the mount'),
   NEGATIVE_USAGE: row('EINVAL', 409, 1, '{reason}'),
   BAD_LOT_JSON: row('EINVAL', 400, 2, '{reason}'),
+  BAD_OWNER: row('EINVAL', 400, 2, "'{name}' cannot be the name of a user"),
   BAD_NAME: row('EINVAL', 400, 2, "'{name}' cannot be the name of a lot: {reason}"),
   READ_ONLY: row('EROFS', 403, 1, 'the mount is read-only'),
   NOT_SUPPORTED: row('EOPNOTSUPP', 501, 1, '{reason}'),

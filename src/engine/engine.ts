@@ -252,6 +252,8 @@ export interface ResolvedPath {
 
 export interface WriteAccess {
   mayWrite: boolean;
+  /** Where the path is a directory itself, whether the caller may write in it; else true. */
+  mayWriteIn: boolean;
   /** The owner of `directory` when it has the sticky bit. */
   stickyOwner: number | null;
 }
@@ -284,10 +286,14 @@ export interface Engine {
   mount(onVirtual: (request: VirtualRequest) => void, onEnd: () => void): Promise<MountInfo>;
   reply(token: number, reply: VirtualReply): void;
 
-  /** The path as the mount has it. Throws EINVAL for `.`, `..` or an empty component, ENAMETOOLONG, ELOOP, ENOTDIR, EXDEV (leads outside). */
-  resolve(path: string): ResolvedPath;
-  /** Whether the caller may write to the directory, judged by the kernel with the caller's credentials. */
-  access(directory: string, caller: Caller): Promise<WriteAccess>;
+  /**
+   * The path as the mount has it. With a caller only where it may search the directories (else EACCES), but for those above
+   * `trusted`, which it has passed by itself. Throws EINVAL for `.`, `..` or an empty component, ENAMETOOLONG,
+   * ELOOP, ENOTDIR, EXDEV (leads outside).
+   */
+  resolve(path: string, caller: Caller | null, trusted: string): ResolvedPath;
+  /** Whether the caller may write to the directory of a path, judged by the kernel with the caller's credentials. */
+  access(directory: string, path: string, caller: Caller): Promise<WriteAccess>;
 
   /** Changes lots and bindings; requests that would change what lies below a path that is bound anew wait meanwhile. */
   reshape(change: Reshape): Promise<Admission>;

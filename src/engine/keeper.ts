@@ -130,6 +130,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   async check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport> {
     this.parts.rights.checkKnown(by.caller);
     this.parts.rights.checkAdministrator(by.caller, 'check the whole mount');
+    this.parts.rights.checkWhole(by, 'check');
     return this.verify(repair, onProgress);
   }
 
@@ -196,10 +197,11 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     return this.parts.rights;
   }
 
-  /** What is at an absolute path of the mount. Throws SYSTEM, which does not tell it. */
-  look(path: string): ResolvedPath {
+  /** What is at an absolute path of the mount, as far as the caller may look. Throws SYSTEM, which does not tell it. */
+  look(path: string, by: By): ResolvedPath {
+    const { rights, engine } = this.parts;
     try {
-      return this.parts.engine.resolve(path);
+      return engine.resolve(path, rights.isAdministrator(by.caller) ? null : by.caller, by.held ?? by.directory);
     } catch (error) {
       const errno = errnoOf(error) ?? 'EIO';
       throw new VreserveError('SYSTEM', { errno, reason: `the path leads nowhere in the mount: ${errno}` }, { cause: error });
@@ -215,7 +217,11 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
         const first = change.put[0];
         const policy = first?.policy ?? NO_POLICY;
         const events = (made: LotChange) => this.#changeLines(made, event, by);
-        await this.make(change, { ...this.#refusing(policy, shown, by), events, givesBack: event === 'removal' || this.#onlyGivesBack(change) });
+        await this.make(change, {
+          ...this.#refusing(policy, shown, by),
+          events,
+          givesBack: event === 'removal' || this.#onlyGivesBack(change),
+        });
       } catch (error) {
         const name = shown.startsWith('/') ? joinBelow(by.directory, shown) : shown;
         const lot = by.scope === DEFAULT_LOT_ID ? (this.book.named(name)?.id ?? DEFAULT_LOT_ID) : by.scope;
@@ -259,7 +265,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   place(path: string, by: By): Place {
     const shown = checkPath(path);
     if (by.scope !== DEFAULT_LOT_ID && this.book.get(by.scope) === undefined) throw noReservation('/');
-    const resolved = this.#resolve(checkPath(joinBelow(by.directory, shown)));
+    const resolved = this.#resolve(checkPath(joinBelow(by.directory, shown)), by);
     // A symlink below the scope may lead out of it.
     if (!isWithin(resolved.path, by.directory)) {
       throw new VreserveError('BAD_PATH', { path: shown, reason: 'it leads outside the lot whose .vreserve was asked' });
@@ -272,8 +278,8 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   }
 
   /** A bound path is that of its lot whatever lies there now: a symlink put in its place leads nowhere else. */
-  #resolve(path: string): ResolvedPath {
-    if (this.book.at(path) === undefined) return this.look(path);
+  #resolve(path: string, by: By): ResolvedPath {
+    if (this.book.at(path) === undefined) return this.look(path, by);
     return { path, exists: true, isDirectory: true, directory: parentPath(path) };
   }
 
@@ -281,9 +287,11 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   checkReserve(place: { shown: string; path: string } | null, by: By): Promise<void> {
     const { rights, engine } = this.parts;
     const path = place?.path ?? by.directory;
-    const { directory } = this.#resolve(path);
+    const { directory } = this.#resolve(path, by);
     const around = this.around(path);
-    return rights.checkReserve(by.caller, place?.shown ?? '/', around, this.book, () => engine.access(directory, by.caller));
+    return rights.checkReserve(by.caller, place?.shown ?? '/', around, this.book, () =>
+      engine.access(directory, path, by.caller),
+    );
   }
 
   /** The lot in which a path lies, its own binding left out. */

@@ -2,7 +2,7 @@
 
 import type { LotBook } from '../core/book.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
-import type { LotId } from '../core/lot.js';
+import { type LotId, type LotUsage, NO_USAGE } from '../core/lot.js';
 import { planReclaim, type ReclaimChoice, reclaimableLots } from '../core/reclaim.js';
 import type { By, ReclaimedFile, ReclaimProgress, ReclaimReport } from '../views/host.js';
 import type { Keeper } from './keeper.js';
@@ -43,6 +43,7 @@ export class Reclaimer {
     const { rights, readOnly } = this.#parts.keeper.parts;
     rights.checkKnown(by.caller);
     rights.checkAdministrator(by.caller, 'reclaim');
+    rights.checkWhole(by, 'reclaim');
     if (readOnly && apply) throw new VreserveError('READ_ONLY');
     return this.#inTurn(() => this.#run(apply, low ?? this.#parts.low, onProgress));
   }
@@ -91,25 +92,49 @@ export class Reclaimer {
     const fillBefore = this.#fill();
     const { capacityBytes } = keeper.parts.engine.pool();
     const wantedBytes = Math.ceil((fillBefore - low) * capacityBytes);
-    const chosen = wantedBytes > 0 ? await this.#choose(wantedBytes, view, book) : [];
-    const ofBytes = chosen.reduce((sum, { bytes }) => sum + bytes, 0);
-    const done = apply
-      ? await this.#delete(chosen, (files, bytes) => onProgress({ files, ofFiles: chosen.length, bytes, ofBytes }))
-      : null;
-    const taken = chosen.filter((_, i) => done === null || done[i] === true);
-    const list = chosen.slice(0, MOST_LISTED).map((choice, i) => this.#listed(choice, done?.[i] === true));
-    const bytes = taken.reduce((sum, file) => sum + file.bytes, 0);
+    const chosen: ReclaimChoice[] = [];
+    const done: boolean[] = [];
+    const left = new Set<string>();
+    let bytes = 0;
+    // What is in use is left, and others go in its place.
+    while (bytes < wantedBytes && !this.#ending) {
+      const more = await this.#choose(wantedBytes - bytes, view, book, left);
+      if (more.length === 0) break;
+      const before = chosen.length;
+      chosen.push(...more);
+      if (!apply) {
+        bytes = sum(more);
+        break;
+      }
+      const ofBytes = bytes + sum(more);
+      const gone = await this.#delete(more, (files, doneBytes) => {
+        onProgress({ files: before + files, ofFiles: chosen.length, bytes: bytes + doneBytes, ofBytes });
+      });
+      done.push(...gone);
+      bytes += sum(more.filter((_, i) => gone[i] === true));
+      for (const file of more.filter((_, i) => gone[i] !== true)) left.add(file.path);
+    }
+    const list = chosen.slice(0, MOST_LISTED).map((choice, i) => this.#listed(choice, done[i] === true));
+    const files = chosen.length - left.size;
     const fillAfter = apply ? this.#fill() : Math.max(0, fillBefore - bytes / capacityBytes);
-    return { applied: apply, fillBefore, fillAfter, low, files: taken.length, bytes, list };
+    return { applied: apply, fillBefore, fillAfter, low, files, bytes, list };
   }
 
-  async #choose(wantedBytes: number, view: string, book: LotBook): Promise<ReclaimChoice[]> {
-    const { keeper } = this.#parts;
-    const nowMs = keeper.parts.clock();
-    const usage = keeper.allUsage();
-    const usageOf = (id: LotId) => usage.get(id) ?? keeper.usageOf(id);
-    const files = await filesOf(reclaimableLots(book, usageOf, nowMs), book, view);
-    return planReclaim(book, usageOf, files, wantedBytes, nowMs);
+  /** Only what is measured counts: what somebody reports deletes no file. */
+  async #choose(wantedBytes: number, view: string, book: LotBook, left: ReadonlySet<string>): Promise<ReclaimChoice[]> {
+    const { clock, engine, rights } = this.#parts.keeper.parts;
+    const nowMs = clock();
+    const usage = new Map<LotId, LotUsage>(engine.usage().map((row) => [row.id, row]));
+    const usageOf = (id: LotId) => usage.get(id) ?? NO_USAGE;
+    const reach = new Map([...reclaimableLots(book, usageOf, nowMs)].map((id) => [id, rights.reachOf(id, book)]));
+    const files = await filesOf(reach, book, view);
+    return planReclaim(
+      book,
+      usageOf,
+      files.filter(({ path }) => !left.has(path)),
+      wantedBytes,
+      nowMs,
+    );
   }
 
   /** For each file whether it is gone. One that is in use, or is another one by now, is left. */
@@ -151,6 +176,10 @@ export class Reclaimer {
     const { capacityBytes, freeBytes } = this.#parts.keeper.parts.engine.pool();
     return capacityBytes === 0 ? 0 : (capacityBytes - freeBytes) / capacityBytes;
   }
+}
+
+function sum(files: readonly ReclaimChoice[]): number {
+  return files.reduce((total, { bytes }) => total + bytes, 0);
 }
 
 /** What the engine says of a file that must not go now; anything else is an error. */

@@ -3,9 +3,11 @@
 import type { ReserveBy } from '../config.js';
 import type { LotBook } from '../core/book.js';
 import { VreserveError } from '../core/errors.js';
-import type { Lot, LotId, Owner } from '../core/lot.js';
+import { DEFAULT_LOT_ID, type Lot, type LotId, type Owner } from '../core/lot.js';
 import type { Users } from '../views/users.js';
 import type { Caller, WriteAccess } from './engine.js';
+
+const MOST_OWNER_BYTES = 256;
 
 /** The rules of one mount. `daemonUid` is whom the daemon runs as. */
 export class Rights {
@@ -27,10 +29,13 @@ export class Rights {
 
   /**
    * The owner that a text names: a user's name or number. One that is not known (yet) stays as it is. Root named by a
-   * stranger with uid 0 is that stranger.
+   * stranger with uid 0 is that stranger. Throws BAD_OWNER.
    */
   ownerNamed(text: string, caller: Caller): Owner {
     const owner = this.#users.uidOf(text) ?? text;
+    if (/[\s\p{Cc}]/u.test(owner) || owner === '' || Buffer.byteLength(owner) > MOST_OWNER_BYTES) {
+      throw new VreserveError('BAD_OWNER', { name: owner.slice(0, 60) });
+    }
     return { owner, confinedOwner: owner === '0' && this.#isConfined(caller) };
   }
 
@@ -65,6 +70,21 @@ export class Rights {
     if (!this.owns(caller, lot.id, book)) throw noContext('parents');
   }
 
+  /** Throws NOT_YOURS for a command through a lot's own `.vreserve` that is about the whole mount. */
+  checkWhole({ scope }: { scope: LotId }, what: string): void {
+    if (scope !== DEFAULT_LOT_ID) throw notYours(`to ${what} is for the .vreserve at the root of the mount`);
+  }
+
+  /** Uids whose files a lot's policy may take away: its owner's; null: anybody's, for an administrator promised it, or one above it. */
+  reachOf(lot: LotId, book: LotBook): number | null {
+    const above = book.withAncestors(lot);
+    const isAdministrators = ({ owner, confinedOwner }: Lot) =>
+      !confinedOwner && (owner === '0' || owner === String(this.#daemonUid));
+    if (above.some(isAdministrators)) return null;
+    const uid = Number(this.#users.uidOf(book.must(lot).owner));
+    return Number.isSafeInteger(uid) && this.#users.uidOf(book.must(lot).owner) !== null ? uid : -1;
+  }
+
   /** Whether the caller owns the lot or one above it, or is an administrator. */
   owns(caller: Caller, lot: LotId, book: LotBook): boolean {
     return this.isAdministrator(caller) || this.#ownsAny(caller, book.withAncestors(lot));
@@ -84,11 +104,12 @@ export class Rights {
     if (this.#reserveBy === 'owners') {
       throw notYours(`only an owner of the lot around ${shownPath} may reserve it (--reserve-by owners)`);
     }
-    const { mayWrite, stickyOwner } = await access();
+    const { mayWrite, stickyOwner, mayWriteIn } = await access();
     if (!mayWrite) throw notYours(`user ${caller.uid} may not write to the directory of ${shownPath}`);
     if (stickyOwner !== null && stickyOwner !== caller.uid) {
       throw notYours(`the directory of ${shownPath} is sticky: only its owner may reserve in it`);
     }
+    if (stickyOwner === null && !mayWriteIn) throw notYours(`user ${caller.uid} may not write in ${shownPath}`);
   }
 
   #isConfined(caller: Caller): boolean {

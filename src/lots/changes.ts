@@ -62,7 +62,6 @@ export class LotChanges {
       const children = (json.children ?? []).map((each) => this.#see.must(each));
       for (const child of children) this.#checkChild(child);
       const paths = await this.#paths(json.paths ?? []);
-      checkNamedPath(name, paths);
       if (parents.length === 0 && paths.every(({ path }) => isForeign(path))) await this.#host.checkReserve(null, this.#by);
       const lot: Lot = {
         id: await this.#host.newLotId(),
@@ -298,12 +297,6 @@ export class LotChanges {
     }
     return usage;
   }
-}
-
-/** A name that begins with a slash is a path that the lot has: no other lot's path can be taken for its name. */
-function checkNamedPath(name: string, paths: readonly LotPath[]): void {
-  if (!name.startsWith('/') || paths.some(({ path, exclude }) => path === name && !exclude)) return;
-  throw new VreserveError('BAD_NAME', { name: name.slice(0, 60), reason: 'it begins with a slash, and is not one of its paths' });
 }
 
 const MOST_NAME_BYTES = 4095;

@@ -10,6 +10,7 @@ import type { LotHost } from './host.js';
  * Throws NOT_YOURS where, after the change,
  * - a lot that was changed through a lot's own `.vreserve` would not lie below that lot;
  * - a lot would no longer lie below a parent, or newly below one, that the caller does not own;
+ * - a lot with a foreign path would lie below one that the caller does not own;
  * - a path that lies in a lot would belong to a lot that does not lie below that one, unless the caller owns it.
  * A lot may get as a parent the lot that its path lies in: that is what `reserve` does, and who may reserve there may.
  */
@@ -31,6 +32,8 @@ export function checkPromises(change: LotChange, host: LotHost, by: By): void {
     const lost = (book.get(lot.id)?.parents ?? []).filter((id) => !above.has(id) && !gone.has(id));
     const won = lot.parents.filter((id) => !wasAbove.has(id) && book.get(id) !== undefined && !around.includes(id));
     for (const id of [...lost, ...won]) rights.checkOwns(by.caller, book.must(id), book);
+    // What is reported of a foreign path counts in all lots above.
+    if (hasNewForeign(lot, book.get(lot.id))) for (const id of lot.parents) rights.checkOwns(by.caller, lookup(id) ?? lot, book);
     for (const id of around) {
       if (id === DEFAULT_LOT_ID || above.has(id) || rights.owns(by.caller, id, book)) continue;
       throw new VreserveError('NOT_YOURS', {
@@ -38,6 +41,11 @@ export function checkPromises(change: LotChange, host: LotHost, by: By): void {
       });
     }
   }
+}
+
+function hasNewForeign(lot: Lot, before: Lot | undefined): boolean {
+  const had = new Set(before?.paths.map(({ path }) => path));
+  return lot.paths.some(({ path }) => isForeign(path) && !had.has(path));
 }
 
 /** Paths of the mount that the lot owns, and has not owned before. */

@@ -34,8 +34,8 @@ export interface LotHost extends UsageSource {
   place(path: string, by: By): LotPlace;
   /** The lot in which a path lies, its own binding left out. */
   around(path: string): LotId;
-  /** What is at an absolute path of the mount. Throws SYSTEM. */
-  look(path: string): Omit<LotPlace, 'shown'>;
+  /** What is at an absolute path of the mount, as far as the caller may look. Throws SYSTEM. */
+  look(path: string, by: By): Omit<LotPlace, 'shown'>;
   /** Throws NOT_YOURS unless the caller may reserve at the path; null: anywhere in the mount. */
   checkReserve(place: LotPlace | null, by: By): Promise<void>;
   /** Runs `plan` with all lots held, and makes what it returns; a refusal becomes a line of the journal. */

@@ -188,7 +188,7 @@ export class LotQueries {
     const { book } = this.#host;
     const slashed = path.length > 1 && path.endsWith('/');
     const whole = joinBelow(this.#by.directory, checkPath(path));
-    const { path: resolved, exists, isDirectory } = this.#host.look(whole);
+    const { path: resolved, exists, isDirectory } = this.#host.look(whole, this.#by);
     return book.ownerOf(resolved, slashed || isDirectory || !exists);
   }
 

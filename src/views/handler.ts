@@ -119,7 +119,7 @@ export class ViewHandler {
     const attribute = name.replace(/^user\.vreserve\./, '');
     if (attribute === 'lot' || attribute === 'used' || attribute === 'grant') return { errno: 'EPERM' };
     if (attribute !== 'reserve') return { errno: 'EOPNOTSUPP' };
-    const by = { caller, scope: DEFAULT_LOT_ID, directory: '/' };
+    const by = { caller, scope: DEFAULT_LOT_ID, directory: '/', held: path };
     if (value === null) await commands.release(path, by);
     // Some tools store the text with its NUL or with the newline of a here-document.
     else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), {}, by);

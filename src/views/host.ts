@@ -14,6 +14,8 @@ export interface By {
   caller: Caller;
   scope: LotId;
   directory: string;
+  /** What it holds open in place of naming it: directories above need not let it pass. */
+  held?: string;
 }
 
 /** What a reservation may have besides its bytes; what is left out stays as it is. */

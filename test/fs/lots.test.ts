@@ -701,6 +701,33 @@ const PATHS: LotCase[] = [
     },
   ],
   [
+    'an exclusion that is not recursive takes the files of a directory, and no subdirectory',
+    async (t, p) => {
+      await p.table(t, TREE);
+      const flat = (path: string) => ({ path, recursive: false, exclude: true });
+      await make(p, {
+        wide: { opportunistic: MOST, paths: [nonRecursive('d/in')] },
+        mine: { opportunistic: MOST, paths: ['d', flat('d/in/deep'), flat('d/f')] },
+      });
+      await p.table(t, [
+        ['used wide', 200],
+        ['used mine', 0],
+        ['objects mine', 1],
+        ['used default', 350],
+        ['mkdir d/in/deep/er', 0],
+        ...file('d/in/deep/er/k', 7),
+        ['used mine', 7],
+        ['rename d/in/deep/h d/in/deep/er/h', 0],
+        ['used mine', 57],
+        ['link d/in/deep/er/h d/in/deep/h', 'EXDEV'],
+        ['rename d/in/deep/er d/er', 0],
+        ['rename d/in/deep d/deep', 'EBUSY'],
+        ['rename d/f d/g', 'EBUSY'],
+        ['used mine', 57],
+      ]);
+    },
+  ],
+  [
     'two lots exclude different parts of one tree',
     async (t, p) => {
       await p.table(t, [
@@ -967,7 +994,15 @@ const SEEN: LotCase[] = [
         t.match(JSON.parse(await readFile(join(lots, directory, 'policy.json'), 'utf8')), { dedicatedBytes: 100 + i });
         t.match(await readFile(join(lots, directory, 'owner'), 'utf8'), /^(nobody|65534)\n$/);
       }
-      const bad = { tab: 'a\tb', line: 'a\nb', nothing: '', nul: 'a\0b', long: 'z'.repeat(4096), delete: '\x7f' };
+      const bad = {
+        tab: 'a\tb',
+        line: 'a\nb',
+        nothing: '',
+        nul: 'a\0b',
+        long: 'z'.repeat(4096),
+        delete: '\x7f',
+        path: '/nowhere',
+      };
       for (const [what, name] of Object.entries(bad)) {
         t.match(await codeOf(p.add(name, { dedicated: 1 })), /^BAD_(NAME|LOT_JSON)$/, what);
       }
@@ -1043,6 +1078,12 @@ const REFUSED: readonly [what: string, code: string, refused: (p: LotPlace) => P
   ['a path with dots', 'BAD_PATH', (p) => p.add('new', { dedicated: 5000, paths: ['fresh/../other'] })],
   ['a path below a file', 'SYSTEM ENOTDIR', (p) => p.add('new', { dedicated: 5000, paths: ['full/f/x'] })],
   ['a path in .vreserve', 'BAD_PATH', (p) => p.lots.add(addJson('new', { dedicated: 5000, paths: ['x'] }, '/.vreserve'))],
+  ['an exclusion from nothing', 'BAD_PATH', (p) => p.add('new', { dedicated: 1, paths: ['fresh', excluded('other')] })],
+  [
+    'an exclusion from files only',
+    'BAD_PATH',
+    (p) => p.add('new', { dedicated: 1, paths: [nonRecursive('fresh'), excluded('fresh/x')] }),
+  ],
   ['bad JSON', 'BAD_LOT_JSON', (p) => p.add('new', { dedicated: -1 })],
   ['an orphan', 'LOT_ORPHANS', (p) => p.lots.removeParents({ lot_name: 'job', parents: ['org'] })],
   ['a root with children that goes', 'LOT_ORPHANS', (p) => p.lots.remove('org', { assignToOrphans: true })],

@@ -255,8 +255,8 @@ async function whoReserves(t: Test, c: Callers): Promise<void> {
   const { m } = c;
   await must(
     m.shell(`
-      mkdir -p theirs/deep sticky/mine group closed/dir acl
-      chown 3004:3004 theirs theirs/deep; chown 3005:3005 sticky/mine; chown 3004 sticky; chmod 1777 sticky; chmod 700 closed/dir
+      mkdir -p theirs/deep sticky/mine free/others group closed/dir acl
+      chown 3004:3004 theirs theirs/deep free/others; chown 3005:3005 sticky/mine; chown 3004 sticky; chmod 1777 sticky; chmod 700 closed/dir
       chgrp 3005 group; chmod 775 group; echo secret > closed/dir/file; chmod 711 closed`),
   );
   await c.table(t, [[ADMIN, 'setacl @/acl access u:0:7 U:3005:7 g:0:5 m:0:7 o:0:0', 0]]);
@@ -272,7 +272,9 @@ async function whoReserves(t: Test, c: Callers): Promise<void> {
     ['/closed/dir/x', [ADMIN, NO_ADMIN, USER_NAMESPACE, NOT_MAPPED, NO_CAPABILITIES]],
     // In a sticky directory only its owner, of what is below it whoever may write there.
     ['/sticky/x', [ADMIN, CHILD]],
-    ['/sticky/mine', [ADMIN, CHILD]],
+    // Of what is there already it is not enough to write to the directory around.
+    ['/sticky/mine', [ADMIN]],
+    ['/free/others', [ADMIN, CHILD, NO_ADMIN]],
     ['/sticky/mine/x', [ADMIN, STRANGER, NO_ADMIN]],
     ['/sticky/not/there', [ADMIN, CHILD]],
   ];
@@ -418,6 +420,12 @@ async function whoAsks(t: Test, c: Callers): Promise<void> {
   await c.must('release /free/a');
 }
 
+/** Files that reclaiming would delete, if it were for all of them. */
+async function reclaimable(c: Callers): Promise<{ path: string; lot: string }[]> {
+  const { reply } = (await c.do(ADMIN, 'control @/.vreserve/control reclaim --plan --low-watermark 0%')) as ControlOutcome;
+  return (reply?.list ?? []) as { path: string; lot: string }[];
+}
+
 /** Ways round a lot's rights that are no change of the lot itself. */
 async function roundabout(t: Test, c: Callers): Promise<void> {
   const names = async () => (await report(c.m.mnt)).lots.map(({ name }) => name);
@@ -445,7 +453,7 @@ async function roundabout(t: Test, c: Callers): Promise<void> {
       [
         STRANGER,
         lot('update', { lot_name: '/around/x', paths: [{ current: '/around/x', new: '/free/x', recursive: true }] }),
-        '',
+        'EINVAL',
       ],
       [ADMIN, 'lot remove /around/x', ''],
       [STRANGER, 'lot remove out', ''],
@@ -518,8 +526,8 @@ async function roundabout(t: Test, c: Callers): Promise<void> {
     await c.control(STRANGER, lot('usage set', { lot_name: 'far', self_GB: 1000, self_objects: 1000 }));
     await c.control(STRANGER, lot('usage set-by-dir', [{ path: 's3://x', size_GB: 1000, includes_subdirs: false }]));
     t.equal(JSON.stringify((await report(c.m.mnt)).lots.find(({ name }) => name === '/sum')), before);
-    await c.must('reclaim --apply --low-watermark 0%');
-    t.equal(await c.do(ADMIN, 'access @/sum/kept F'), 0, 'a file within what was promised to its lot');
+    const list = (await reclaimable(c)).map(({ path }) => path);
+    t.notOk(list.includes('/sum/kept'), 'a file within what was promised to its lot');
     for (const name of ['far', '/sum/open/x', '/sum']) await c.control(ADMIN, `lot remove ${name} --recursive`);
     await c.table(t, [
       [ADMIN, 'reserve /sum/open/x 1000', ''],
@@ -527,24 +535,32 @@ async function roundabout(t: Test, c: Callers): Promise<void> {
     ]);
   });
   await t.test('reclaim deletes for nobody what that one may not delete', async (t) => {
-    await must(
-      c.m.shell('mkdir -p free/theirs; echo secret > free/theirs/file; chown -R 3004 free/theirs; chmod 700 free/theirs'),
-    );
-    // Each may be refused.
-    for (const path of ['/free/theirs', '/free/future']) {
-      await c.control(STRANGER, `reserve ${path} 1MB --expires 1ms`);
-      await c.control(STRANGER, lot('update', { lot_name: path, management_policy_attrs: { expiration_time: 1 } }));
+    // In no lot, and in one of the administrator.
+    await must(c.m.shell('mkdir -p held; chmod 777 held'));
+    await c.must('reserve /held 3MB');
+    for (const directory of ['free', 'held']) {
+      const secret = (name: string) =>
+        must(
+          c.m.shell(`cd ${directory}; mkdir -p ${name}; echo secret > ${name}/file; chown -R 3004 ${name}; chmod 700 ${name}`),
+        );
+      await secret('theirs');
+      // Each may be refused.
+      for (const path of [`/${directory}/theirs`, `/${directory}/future`]) {
+        await c.control(STRANGER, `reserve ${path} 1MB --expires 1ms`);
+        await c.control(STRANGER, lot('update', { lot_name: path, management_policy_attrs: { expiration_time: 1 } }));
+      }
+      await secret('future');
+      for (const name of ['theirs', 'future']) {
+        const path = `/${directory}/${name}`;
+        await c.control(STRANGER, lot('update', { lot_name: path, management_policy_attrs: { max_num_objects: 0 } }));
+        // The files of the default lot, which is promised nothing, may go.
+        const list = (await reclaimable(c)).filter((file) => file.lot !== 'default').map((file) => file.path);
+        t.notOk(list.includes(`${path}/file`), `what is in a directory of another's: ${path}`);
+        await c.control(ADMIN, `lot remove ${path}`);
+      }
+      await must(c.m.shell(`rm -r ${directory}/theirs ${directory}/future`));
     }
-    await must(
-      c.m.shell('mkdir -p free/future; echo secret > free/future/file; chown -R 3004 free/future; chmod 700 free/future'),
-    );
-    await c.control(STRANGER, lot('update', { lot_name: '/free/theirs', management_policy_attrs: { deletion_time: 1 } }));
-    await c.must('reclaim --apply --low-watermark 0%');
-    for (const path of ['theirs', 'future']) {
-      t.equal(await c.do(ADMIN, `access @/free/${path}/file F`), 0, `what is in a directory of another's: ${path}`);
-      await c.control(ADMIN, `lot remove /free/${path}`);
-    }
-    await must(c.m.shell('rm -r free/theirs free/future'));
+    await c.must('release /held');
   });
   await t.test('a lot is not changed through its own .vreserve, by no path of its own', async (t) => {
     await c.must(addLot('two', 3003, ['two'], { paths: ['/two', '/two/inner'].map((path) => ({ path, recursive: true })) }));

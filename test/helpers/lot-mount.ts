@@ -199,20 +199,18 @@ interface Counted {
 type Shape = Pick<Seen, 'name' | 'paths' | 'parents' | 'dedicatedBytes' | 'expiresAtMs'>;
 
 /**
- * Rule 7: the longest path decides that owns the file itself, all below it, or (not recursive) the files in it, and of
- * whose lot no longer exclusion holds the file.
+ * Rule 7: a path reaches itself and all below it, or (not recursive) itself and the files in it. The longest that reaches the
+ * file decides, unless a longer exclusion of its lot reaches it too.
  */
 export function ownerOf(file: string, lots: readonly Pick<Seen, 'name' | 'paths'>[]): string {
-  const isIn = (path: string) => file === path || file.startsWith(`${path}/`);
   const directory = file.slice(0, file.lastIndexOf('/'));
-  const all = lots.flatMap(({ name, paths }) => paths.map((path) => ({ ...path, lot: name })));
-  const owns = all.filter(
-    ({ path, recursive, exclude }) => !exclude && (file === path || (recursive ? isIn(path) : directory === path)),
-  );
-  const longestFirst = owns.sort((a, b) => b.path.length - a.path.length);
+  const reaching = lots
+    .flatMap(({ name, paths }) => paths.map((path) => ({ ...path, lot: name })))
+    .filter(({ path, recursive }) => file === path || (recursive ? file.startsWith(`${path}/`) : directory === path));
+  const longestFirst = reaching.sort((a, b) => b.path.length - a.path.length);
   const isExcluded = (from: string, lot: string) =>
-    all.some((each) => each.exclude && each.lot === lot && isIn(each.path) && each.path.length > from.length);
-  return longestFirst.find(({ path, lot }) => !isExcluded(path, lot))?.lot ?? 'default';
+    reaching.some((each) => each.exclude && each.lot === lot && each.path.length > from.length);
+  return longestFirst.find(({ path, lot, exclude }) => !exclude && !isExcluded(path, lot))?.lot ?? 'default';
 }
 
 /** What lots hold of their own, by find(1): an inode counts once, in the lot of its bytewise first path. */

@@ -108,8 +108,8 @@ export class MemoryEngine implements Engine {
     return { path, exists: false, isDirectory: false, directory: path.slice(0, path.lastIndexOf('/')) || '/' };
   }
 
-  async access(_directory: string, _caller: Caller): Promise<WriteAccess> {
-    return { mayWrite: this.mayWrite, stickyOwner: this.stickyOwner };
+  async access(_directory: string, _path: string, _caller: Caller): Promise<WriteAccess> {
+    return { mayWrite: this.mayWrite, mayWriteIn: true, stickyOwner: this.stickyOwner };
   }
 
   async reshape({ lots, gone, bind, unbind, mustCover, force }: Reshape): Promise<Admission> {

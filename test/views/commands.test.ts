@@ -375,8 +375,8 @@ t.test("a reservation's options", async (t) => {
     'from now',
   );
   t.match(await keeper.reserve('/box', 1, { owner: 'root' }, confined), { owner: '0', confinedOwner: true });
-  t.match(await keeper.reserve('/later', 1, { owner: 'who is to come' }, root), {
-    owner: 'who is to come',
+  t.match(await keeper.reserve('/later', 1, { owner: 'whoever-comes' }, root), {
+    owner: 'whoever-comes',
     confinedOwner: false,
   });
 });
