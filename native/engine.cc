@@ -1,7 +1,7 @@
 // The backing, its private view and samples; serving; which lot an inode is in; charges and refunds.
 #include "engine.h"
 
-#include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -72,40 +72,74 @@ int Engine::open_backing(const EngineOptions& options, BackingInfo& info, std::s
   return inodes.open_root(fd);
 }
 
+namespace {
+
+constexpr std::string_view kLock = ".lock";
+
+// The lock of a view, which its daemon holds for as long as it lives; a process id would not tell who lives in another
+// namespace. Not open, with errno set (EWOULDBLOCK: held), on failure.
+Fd lock_view(const std::string& view) noexcept {
+  const std::string path = view + std::string(kLock);
+  for (;;) {
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return {};
+    struct stat held {}, there {};
+    // Who removed it before the lock was had, removed this one's name.
+    const bool same = ::fstat(fd.get(), &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_ino == there.st_ino;
+    if (same) return fd;
+  }
+}
+
+// Its lock must be held.
+void remove_view(const std::string& view) noexcept {
+  ::umount2(view.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  ::rmdir(view.c_str());
+  ::unlink((view + std::string(kLock)).c_str());
+}
+
+// What daemons that were killed left behind.
+void clear_stale_views() noexcept {
+  const Fd views(::open(kViews, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!views) return;
+  for (const std::string& name : list_directory(views.get())) {
+    if (!name.ends_with(kLock)) continue;
+    const std::string view = std::string(kViews) + "/" + name.substr(0, name.size() - kLock.size());
+    if (const Fd lock = lock_view(view); lock) remove_view(view);
+  }
+}
+
+}  // namespace
+
 // A private view of the backing, out of reach of the mount that may cover it: SQLite and Node take paths, and resolve
 // /proc/self/fd links to the covered one.
 int Engine::make_view(std::string& why) noexcept {
   view_path_ = options_.backing;
   if (!privileged_) return 0;
   ::mkdir(kViews, 0700);
-  // What daemons that were killed left behind.
-  if (const Fd views(::open(kViews, O_RDONLY | O_DIRECTORY | O_CLOEXEC)); views) {
-    for (const std::string& name : list_directory(views.get())) {
-      const pid_t pid = static_cast<pid_t>(std::strtol(name.c_str(), nullptr, 10));
-      if (pid <= 0 || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
-      const std::string stale = std::string(kViews) + "/" + name;
-      ::umount2(stale.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-      ::rmdir(stale.c_str());
-    }
-  }
+  clear_stale_views();
   const Fd tree(static_cast<int>(
       ::syscall(kSysOpenTree, AT_FDCWD, options_.backing.c_str(), kOpenTreeClone | static_cast<unsigned>(O_CLOEXEC))));
   if (!tree) {
     why = "cannot take a private view of " + options_.backing;
     return -errno;
   }
-  std::string path = std::string(kViews) + "/" + std::to_string(::getpid());
-  for (int n = 1; ::mkdir(path.c_str(), 0700) != 0; ++n) {
-    if (errno != EEXIST || n > 64) {
+  const std::string own = std::string(kViews) + "/" + std::to_string(::getpid());
+  std::string path = own;
+  for (int n = 1;; ++n) {
+    view_lock_ = lock_view(path);
+    if (view_lock_ && ::mkdir(path.c_str(), 0700) == 0) break;
+    const int error = errno;
+    if ((error != EEXIST && error != EWOULDBLOCK) || n > 64) {
       why = "cannot make " + path;
-      return -errno;
+      return -error;
     }
-    path = std::string(kViews) + "/" + std::to_string(::getpid()) + "-" + std::to_string(n);
+    path = own + "-" + std::to_string(n);
   }
   if (::syscall(kSysMoveMount, tree.get(), "", AT_FDCWD, path.c_str(), kMoveMountFromEmptyPath) != 0) {
     const int error = -errno;
     why = "cannot attach a private view below " + std::string(kViews);
-    ::rmdir(path.c_str());
+    remove_view(path);
+    view_lock_ = Fd();
     return error;
   }
   ::mount(nullptr, path.c_str(), nullptr, MS_PRIVATE, nullptr);
@@ -116,8 +150,8 @@ int Engine::make_view(std::string& why) noexcept {
 
 void Engine::drop_view() noexcept {
   if (!has_view_) return;
-  ::umount2(view_path_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-  ::rmdir(view_path_.c_str());
+  remove_view(view_path_);
+  view_lock_ = Fd();
   has_view_ = false;
 }
 

@@ -233,6 +233,7 @@ class Engine {
   Fd probe_;
   std::string view_path_;
   bool has_view_ = false;
+  Fd view_lock_;
 
   std::mutex bind_mutex_;
   std::mutex freeze_mutex_;  // guards freezes_ and the two maps of them

@@ -26,6 +26,8 @@ interface Directory {
  */
 export async function filesOf(lots: Reach, book: LotBook, view: string): Promise<ReclaimFile[]> {
   const found: ReclaimFile[] = [];
+  // A backing that is not there has no files either, and must not look like it.
+  await lstat(view);
   const waiting = topmost(lots, book);
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     const directory = await readDirectory(view, path, waiting);

@@ -49,8 +49,7 @@ class Changes {
       said += part;
     });
     const lines = createInterface({ input: child.stdout });
-    // The last line is cut where the process was killed in the middle of it: it has not asked then.
-    lines.on('line', (text) => text.endsWith('}') && this.#read(JSON.parse(text) as ChangerLine));
+    lines.on('line', (text) => this.#read(lineOf(text)));
     const read = once(lines, 'close');
     this.#child = child;
     this.#closed = once(child, 'close').then(async ([code, signal]) => {
@@ -80,13 +79,24 @@ class Changes {
     return JSON.stringify(was, null, 1);
   }
 
-  #read({ is, state }: ChangerLine): void {
+  #read(line: ChangerLine | null): void {
+    if (line === null) return;
+    const { is, state } = line;
     if (is === 'asks') this.asked = state ?? null;
     else if (is !== 'gone') {
       this.counts[is] += 1;
       if (is === 'acknowledged' && this.asked !== null) this.acknowledged = this.asked;
       this.asked = null;
     }
+  }
+}
+
+/** Null for the last line of a process that was killed in the middle of it: it has not asked. */
+function lineOf(text: string): ChangerLine | null {
+  try {
+    return JSON.parse(text) as ChangerLine;
+  } catch {
+    return null;
   }
 }
 

@@ -272,8 +272,8 @@ async function whoReserves(t: Test, c: Callers): Promise<void> {
     ['/closed/dir/x', [ADMIN, NO_ADMIN, USER_NAMESPACE, NOT_MAPPED, NO_CAPABILITIES]],
     // In a sticky directory only its owner, of what is below it whoever may write there.
     ['/sticky/x', [ADMIN, CHILD]],
+    ['/sticky/mine', [ADMIN, CHILD]],
     // Of what is there already it is not enough to write to the directory around.
-    ['/sticky/mine', [ADMIN]],
     ['/free/others', [ADMIN, CHILD, NO_ADMIN]],
     ['/sticky/mine/x', [ADMIN, STRANGER, NO_ADMIN]],
     ['/sticky/not/there', [ADMIN, CHILD]],
