@@ -76,8 +76,15 @@ function readable(line: string): string {
   }
 }
 
+/** Beyond the calendar: never. */
+function timeText(atMs: number): string {
+  return atMs > 8.64e15 ? 'never' : new Date(atMs).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
 function fieldText(name: string, value: unknown): string {
   if (name === 'path' || name === 'lot') return String(value);
+  if (name === 'bytes' && typeof value === 'number') return `bytes ${formatExactBytes(value)}`;
+  if (name.endsWith('AtMs') && typeof value === 'number') return `${name.slice(0, -4)} ${timeText(value)}`;
   if (name.endsWith('Bytes') && typeof value === 'number') return `${name.slice(0, -5)} ${formatExactBytes(value)}`;
   return `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`;
 }

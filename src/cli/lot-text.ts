@@ -17,7 +17,7 @@ const DONE: Record<string, string> = {
 
 /** Lines for the result of the function `name`; `word` is the lot that was named, if it was. */
 export function lotLines(name: string, result: unknown, word: string | undefined): string[] {
-  if (result === undefined || result === null) return [DONE[name] ?? 'done'];
+  if (result === undefined || result === null) return [`${DONE[name] ?? 'done'}${word === undefined ? '' : ` ${word}`}`];
   switch (name) {
     case 'show':
       return showLines(result as LotAsJson);

@@ -1,18 +1,20 @@
 // The commands of a mount, each from the room that has it.
 
 import type { Keeper } from '../engine/keeper.js';
+import { KeptLots } from '../engine/kept-lots.js';
 import type { Reclaimer } from '../engine/reclaimer.js';
 import { runLotFunction } from '../lots/functions.js';
 import type { Commands } from '../views/host.js';
 import type { Users } from '../views/users.js';
 
 export function mountCommands(keeper: Keeper, reclaimer: Reclaimer, users: Users): Commands {
+  const lots = new KeptLots(keeper);
   return {
     reserve: (path, bytes, options, by) => keeper.reserve(path, bytes, options, by),
     extend: (path, bytes, by) => keeper.extend(path, bytes, by),
     release: (path, by) => keeper.release(path, by),
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),
     reclaim: async (apply, low, by, onProgress) => reclaimer.reclaim(apply, low, by, onProgress),
-    lot: (request, by) => runLotFunction(keeper, request, by, users.name),
+    lot: (request, by) => runLotFunction(lots, request, by, users.name),
   };
 }

@@ -80,6 +80,6 @@ function lines({ applied, list, files, bytes, fillBefore, fillAfter, low }: Recl
   return [
     ...table,
     ...(more > 0 ? [`… and ${formatCount(more)} more`] : []),
-    `${verb} ${formatCount(files)} files, ${formatBytes(bytes)}: filled ${percent(fillBefore)}, then ${percent(fillAfter)}; low watermark ${percent(low)}`,
+    `${verb} ${formatCount(files)} ${files === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}: filled ${percent(fillBefore)}, then ${percent(fillAfter)}; low watermark ${percent(low)}`,
   ];
 }

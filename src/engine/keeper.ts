@@ -4,7 +4,7 @@ import { LotBook, type LotChange } from '../core/book.js';
 import { checkBytes } from '../core/bytes.js';
 import { releaseLot } from '../core/change.js';
 import type { Clock } from '../core/clock.js';
-import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
+import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
 import {
   addUsage,
@@ -20,18 +20,19 @@ import {
   recursivePath,
 } from '../core/lot.js';
 import { LotsSeen } from '../core/lots-seen.js';
-import { checkBindable, checkPath, isWithin, joinBelow, parentPath } from '../core/paths.js';
 import { phasesOf } from '../core/phase.js';
-import type { Ledger } from '../ledger/ledger.js';
+import type { Ledger, ReportedUsage } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { By, CheckReport, Commands, Progress, ReserveOptions } from '../views/host.js';
 import { Changer, type Making } from './changer.js';
 import { journalDifferences, reportOf } from './check.js';
-import type { CountResult, Engine, ResolvedPath } from './engine.js';
+import type { CountResult, Engine } from './engine.js';
 import { PathLocks } from './path-locks.js';
 import { Phases } from './phases.js';
+import { type Place, Places } from './places.js';
+import { noMore, policyFields, policyOf } from './policies.js';
 import { RefusalRate } from './refusal-rate.js';
-import { type Refusal, refused } from './refusals.js';
+import { noReservation, ownScope, type Refusal, refused } from './refusals.js';
 import type { Rights } from './rights.js';
 import { bindingsOf, specIn } from './spec.js';
 import { UsageLog } from './usage-log.js';
@@ -46,16 +47,12 @@ export interface KeeperParts {
   readOnly: boolean;
 }
 
-/** A path of a command: as the asker wrote it, and as the mount has it. */
-export interface Place extends ResolvedPath {
-  shown: string;
-}
-
 /** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
 export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   readonly book = new LotBook();
   readonly usage: UsageLog;
   readonly phases: Phases;
+  readonly places: Places;
   readonly parts: KeeperParts;
   readonly #changer: Changer;
   readonly #locks = new PathLocks();
@@ -69,6 +66,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   constructor(parts: KeeperParts) {
     const { engine, ledger, clock, log } = parts;
     this.parts = parts;
+    this.places = new Places(engine, this.book, parts.rights);
     this.usage = new UsageLog(engine, ledger, this.book);
     this.phases = new Phases({ engine, ledger, book: this.book, clock, log });
     this.#changer = new Changer({ engine, ledger, book: this.book, usage: this.usage, phases: this.phases, clock, log });
@@ -124,7 +122,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     // Lots below it change too, and those that do not lie below its path are held by nobody.
     const around = async (place: Place) => (this.#hasChildren(place) ? null : { released: await release(place) });
     const done = await this.#at(path, by, around);
-    return done === null ? this.#alone(() => this.#judged(this.place(path, by), by, release)) : done.released;
+    return done === null ? this.alone(() => this.#judged(this.places.place(path, by), by, release)) : done.released;
   }
 
   async check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport> {
@@ -163,6 +161,11 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     await this.#counting.catch(() => {});
   }
 
+  /** Who asked, for the journal. */
+  actor({ caller }: By): EventFields {
+    return { owner: String(caller.uid), pid: caller.pid };
+  }
+
   event(event: EventName, lotId: LotId | null, fields: EventFields): JournalEvent {
     return { atMs: this.parts.clock(), event, lotId, fields };
   }
@@ -185,74 +188,16 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     return this.#reported.get(id);
   }
 
-  nowMs(): number {
-    return this.parts.clock();
-  }
-
-  newLotId(): Promise<LotId> {
-    return this.parts.ledger.newLotId();
-  }
-
-  get rights(): Rights {
-    return this.parts.rights;
-  }
-
-  /** What is at an absolute path of the mount, as far as the caller may look. Throws SYSTEM, which does not tell it. */
-  look(path: string, by: By): ResolvedPath {
-    const { rights, engine } = this.parts;
-    try {
-      return engine.resolve(path, rights.isAdministrator(by.caller) ? null : by.caller, by.held ?? by.directory);
-    } catch (error) {
-      const errno = errnoOf(error) ?? 'EIO';
-      throw new VreserveError('SYSTEM', { errno, reason: `the path leads nowhere in the mount: ${errno}` }, { cause: error });
-    }
-  }
-
-  /** Runs `plan` with all lots held, and makes what it returns; a refusal becomes a line of the journal. */
-  change(by: By, shown: string, event: EventName, plan: () => Promise<LotChange>): Promise<void> {
-    return this.#alone(async () => {
-      try {
-        this.parts.rights.checkKnown(by.caller);
-        const change = await plan();
-        const first = change.put[0];
-        const policy = first?.policy ?? NO_POLICY;
-        const events = (made: LotChange) => this.#changeLines(made, event, by);
-        await this.make(change, {
-          ...this.#refusing(policy, shown, by),
-          events,
-          givesBack: event === 'removal' || this.#onlyGivesBack(change),
-        });
-      } catch (error) {
-        const name = shown.startsWith('/') ? joinBelow(by.directory, shown) : shown;
-        const lot = by.scope === DEFAULT_LOT_ID ? (this.book.named(name)?.id ?? DEFAULT_LOT_ID) : by.scope;
-        await this.journalRefusal(lot, { lot: name }, by, asVreserveError(error));
-        throw error;
-      }
-    });
-  }
-
-  /** Runs `plan` with all lots held, and records what it returns as what was reported. */
-  report(by: By, plan: () => { id: LotId; usage: LotUsage }[]): Promise<void> {
-    return this.#alone(async () => {
-      this.parts.rights.checkKnown(by.caller);
-      const reported = plan();
-      const lines = reported.map(({ id, usage }) =>
-        this.event('change', id, {
-          lot: this.book.must(id).name,
-          reportedBytes: usage.bytes,
-          objects: usage.objects,
-          ...actor(by),
-        }),
-      );
-      await this.parts.ledger.saveReported(reported, lines);
-      for (const { id, usage } of reported) this.#reported.set(id, usage);
-    });
-  }
-
   /** Runs a command alone. Throws READ_ONLY, ENDING. */
-  #alone<T>(command: () => Promise<T>): Promise<T> {
+  alone<T>(command: () => Promise<T>): Promise<T> {
     this.#refuseWhere();
     return this.#locks.alone(command);
+  }
+
+  /** Records what was reported of foreign paths; the caller holds all lots. */
+  async saveReported(reported: readonly ReportedUsage[], lines: readonly JournalEvent[]): Promise<void> {
+    await this.parts.ledger.saveReported(reported, lines);
+    for (const { id, usage } of reported) this.#reported.set(id, usage);
   }
 
   /** Makes a change of lots; the caller holds their locks. */
@@ -261,47 +206,9 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     for (const id of change.remove) this.#reported.delete(id);
   }
 
-  /** Where a path of a command is in the mount. Throws BAD_PATH, PATH_TOO_LONG, NO_SUCH_LOT (the scope is gone) or SYSTEM. */
-  place(path: string, by: By): Place {
-    const shown = checkPath(path);
-    if (by.scope !== DEFAULT_LOT_ID && this.book.get(by.scope) === undefined) throw noReservation('/');
-    const resolved = this.#resolve(checkPath(joinBelow(by.directory, shown)), by);
-    // A symlink below the scope may lead out of it.
-    if (!isWithin(resolved.path, by.directory)) {
-      throw new VreserveError('BAD_PATH', { path: shown, reason: 'it leads outside the lot whose .vreserve was asked' });
-    }
-    if (by.directory !== '/' && resolved.path === by.directory) {
-      throw ownScope(shown);
-    }
-    checkBindable(resolved.path);
-    return { ...resolved, shown };
-  }
-
-  /** A bound path is that of its lot whatever lies there now: a symlink put in its place leads nowhere else. */
-  #resolve(path: string, by: By): ResolvedPath {
-    if (this.book.at(path) === undefined) return this.look(path, by);
-    return { path, exists: true, isDirectory: true, directory: parentPath(path) };
-  }
-
-  /** Throws NOT_YOURS unless the caller may reserve at the place; null: at the root, or the top of the scope. */
-  checkReserve(place: { shown: string; path: string } | null, by: By): Promise<void> {
-    const { rights, engine } = this.parts;
-    const path = place?.path ?? by.directory;
-    const { directory } = this.#resolve(path, by);
-    const around = this.around(path);
-    return rights.checkReserve(by.caller, place?.shown ?? '/', around, this.book, () =>
-      engine.access(directory, path, by.caller),
-    );
-  }
-
-  /** The lot in which a path lies, its own binding left out. */
-  around(path: string): LotId {
-    return this.book.at(path) === undefined ? this.book.ownerOf(path, true) : this.book.ownerOf(parentPath(path), true);
-  }
-
   async journalRefusal(lotId: LotId, fields: EventFields, by: By, error: VreserveError): Promise<void> {
     const { ledger, log } = this.parts;
-    const unsaid = this.#refusals.next(by.caller.uid, this.nowMs());
+    const unsaid = this.#refusals.next(by.caller.uid, this.parts.clock());
     if (unsaid === null) return;
     const numbers = Object.entries(error.details).filter(([, value]) => typeof value === 'number');
     const line = {
@@ -309,7 +216,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
       code: error.code,
       errno: error.errno,
       ...Object.fromEntries(numbers),
-      ...actor(by),
+      ...this.actor(by),
       unsaid: unsaid || undefined,
     };
     try {
@@ -322,7 +229,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   /** Runs a command on a path, with the path's lock; a refusal becomes a line of the journal. */
   async #at<T>(path: string, by: By, command: (place: Place) => Promise<T>): Promise<T> {
     this.#refuseWhere();
-    const place = this.place(path, by);
+    const place = this.places.place(path, by);
     return this.#locks.run(place.path, () => this.#judged(place, by, command));
   }
 
@@ -352,34 +259,6 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     return lot;
   }
 
-  #changeLines({ put, remove }: LotChange, event: EventName, by: By): JournalEvent[] {
-    const lines = put.map((lot) => {
-      const name = this.book.get(lot.id) === undefined ? 'grant' : event === 'removal' ? 'change' : event;
-      const paths = lot.paths.map(({ path }) => path);
-      const parents = lot.parents.map((id) => this.book.get(id)?.name ?? String(id));
-      return this.event(name === 'grant' && event !== 'grant' ? 'change' : name, lot.id, {
-        lot: lot.name,
-        ...policyFields(lot.policy),
-        paths: paths.length === 0 ? undefined : paths,
-        parents: parents.length === 0 ? undefined : parents,
-        ...actor(by),
-      });
-    });
-    const removed = remove.map((id) => this.event('removal', id, { lot: this.book.get(id)?.name ?? String(id), ...actor(by) }));
-    return [...lines, ...removed];
-  }
-
-  /** Nothing is made, no lot gets more, a path or another parent. */
-  #onlyGivesBack({ put }: LotChange): boolean {
-    return put.every((lot) => {
-      const before = this.book.get(lot.id);
-      if (before === undefined) return false;
-      const known = new Set(before.paths.map(({ path, recursive, exclude }) => `${path} ${recursive} ${exclude}`));
-      const samePaths = lot.paths.every(({ path, recursive, exclude }) => known.has(`${path} ${recursive} ${exclude}`));
-      return samePaths && lot.parents.join() === before.parents.join() && noMore(lot.policy, before.policy);
-    });
-  }
-
   #hasChildren(place: Place): boolean {
     const bound = this.book.at(place.path);
     return bound !== undefined && this.book.children(bound.lot).size > 0;
@@ -387,8 +266,8 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
 
   async #admit(place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By): Promise<Lot> {
     const { ledger, rights, clock } = this.parts;
-    await this.checkReserve(place, by);
-    const around = this.around(place.path);
+    await this.places.checkReserve(place, by);
+    const around = this.places.around(place.path);
     const owner = options.owner === undefined ? rights.ownerFor(by.caller) : rights.ownerNamed(options.owner, by.caller);
     const lot: Lot = {
       id: await ledger.newLotId(),
@@ -401,10 +280,10 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     };
     if (this.book.named(lot.name) !== undefined) throw new VreserveError('LOT_EXISTS', { lot: lot.name });
     const parent = around === DEFAULT_LOT_ID ? undefined : this.book.must(around).name;
-    const fields = { lot: lot.name, path: place.path, ...policyFields(lot.policy), ...actor(by), parent };
+    const fields = { lot: lot.name, path: place.path, ...policyFields(lot.policy), ...this.actor(by), parent };
     await this.make(
       { put: [lot], remove: [] },
-      { ...this.#refusing(lot.policy, place.shown, by), events: () => [this.event('grant', lot.id, fields)] },
+      { ...this.refusing(lot.policy, place.shown, by), events: () => [this.event('grant', lot.id, fields)] },
     );
     return lot;
   }
@@ -424,7 +303,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
           path: place.path,
           ...policyFields(is),
           previousBytes: was,
-          ...actor(by),
+          ...this.actor(by),
         }),
       ];
     };
@@ -432,7 +311,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     if (givesBack) this.#refuseLess(lot, changed, place.shown, by);
     await this.make(
       { put: [changed], remove: [] },
-      { ...this.#refusing(changed.policy, place.shown, by), events, mustCover: true, givesBack },
+      { ...this.refusing(changed.policy, place.shown, by), events, mustCover: true, givesBack },
     );
     return changed;
   }
@@ -445,10 +324,11 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     const grant = grantBytes(changed.policy);
     if (grant < 0 || heldBytes <= grant) return;
     const refusal: Refusal = { granted: false, errno: 'EINVAL', lot: lot.id, availableBytes: 0, heldBytes };
-    throw this.#refusing(changed.policy, shown, by).refusal(refusal);
+    throw this.refusing(changed.policy, shown, by).refusal(refusal);
   }
 
-  #refusing(policy: Policy, shown: string, by: By): Pick<Making, 'refusal'> {
+  /** Makes the error of a refusal, for who asked. */
+  refusing(policy: Policy, shown: string, by: By): Pick<Making, 'refusal'> {
     const asked = { shown, dedicatedBytes: policy.dedicatedBytes, grantBytes: grantBytes(policy) };
     const seen = new LotsSeen(this.book, this, { lot: by.scope, directory: by.directory });
     return { refusal: (refusal) => refused(refusal, asked, (id) => seen.namesOf([id])[0] ?? null) };
@@ -456,54 +336,8 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
 
   async #remove(lot: Lot, by: By): Promise<void> {
     const { bytes: usedBytes, objects } = this.usageOf(lot.id);
-    const fields = { lot: lot.name, path: lot.name, bytes: lot.policy.dedicatedBytes, usedBytes, objects, ...actor(by) };
+    const fields = { lot: lot.name, path: lot.name, bytes: lot.policy.dedicatedBytes, usedBytes, objects, ...this.actor(by) };
     const events = ({ remove }: LotChange) => [this.event(remove.length > 0 ? 'release' : 'grant', lot.id, fields)];
-    await this.make(releaseLot(this.book, lot), { ...this.#refusing(lot.policy, lot.name, by), events, givesBack: true });
+    await this.make(releaseLot(this.book, lot), { ...this.refusing(lot.policy, lot.name, by), events, givesBack: true });
   }
-}
-
-/** What a command's options make of a policy. */
-function policyOf({ expiresInMs, opportunisticBytes, maxObjects }: ReserveOptions, nowMs: number): Partial<Policy> {
-  return {
-    ...(expiresInMs === undefined ? {} : { expiresAtMs: expiresInMs === null ? null : nowMs + expiresInMs }),
-    ...(opportunisticBytes === undefined ? {} : { opportunisticBytes }),
-    ...(maxObjects === undefined ? {} : { maxObjects }),
-  };
-}
-
-/** For the journal: the dedicated bytes, and what else is limited. */
-export function policyFields({ dedicatedBytes, opportunisticBytes, maxObjects, expiresAtMs, deletesAtMs }: Policy): EventFields {
-  return {
-    bytes: dedicatedBytes,
-    opportunisticBytes: opportunisticBytes === 0 ? undefined : opportunisticBytes,
-    maxObjects: maxObjects < 0 ? undefined : maxObjects,
-    expiresAtMs: expiresAtMs ?? undefined,
-    deletesAtMs: deletesAtMs ?? undefined,
-  };
-}
-
-/** True when nothing of the policy is more than before. */
-function noMore(now: Policy, before: Policy): boolean {
-  const infinite = (value: number | null) => (value === null || value < 0 ? Number.POSITIVE_INFINITY : value);
-  const pairs = [
-    [now.dedicatedBytes, before.dedicatedBytes],
-    [now.opportunisticBytes, before.opportunisticBytes],
-    [now.maxObjects, before.maxObjects],
-    [now.expiresAtMs, before.expiresAtMs],
-    [now.deletesAtMs, before.deletesAtMs],
-  ].map(([a, b]) => [infinite(a ?? null), infinite(b ?? null)] as const);
-  return pairs.every(([a, b]) => a <= b);
-}
-
-/** Who asked, for the journal. */
-export function actor({ caller }: By): EventFields {
-  return { owner: String(caller.uid), pid: caller.pid };
-}
-
-function ownScope(shown: string): VreserveError {
-  return new VreserveError('BAD_PATH', { path: shown, reason: 'a lot is not changed through its own .vreserve' });
-}
-
-function noReservation(shown: string): VreserveError {
-  return new VreserveError('NO_SUCH_LOT', { path: shown, reason: `no reservation at '${shown}'` });
 }

@@ -57,3 +57,13 @@ export function refused(refusal: Refusal, asked: Asked, nameOf: (lot: LotId) => 
       return new VreserveError('SYSTEM', { path: shown, errno, reason: `'${shown}' cannot be bound: ${errno}` });
   }
 }
+
+/** A command through a lot's own `.vreserve` on that lot itself. */
+export function ownScope(shown: string): VreserveError {
+  return new VreserveError('BAD_PATH', { path: shown, reason: 'a lot is not changed through its own .vreserve' });
+}
+
+/** Nothing is reserved at the path. */
+export function noReservation(shown: string): VreserveError {
+  return new VreserveError('NO_SUCH_LOT', { path: shown, reason: `no reservation at '${shown}'` });
+}

@@ -245,9 +245,17 @@ function replaced(list: readonly string[], gone: string, heirs: readonly string[
   return [...new Set(list.flatMap((each) => (each === gone ? heirs : [each])))];
 }
 
-/** To a pipe, before anything else happens. */
+/** To a pipe, before anything else happens; one that is full is waited for. */
 function print(line: ChangerLine): void {
-  writeSync(1, `${JSON.stringify(line)}\n`);
+  const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
 }
 
 /** Replies wait until they are read. */
