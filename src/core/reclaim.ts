@@ -1,7 +1,7 @@
 // What to delete so that the pool is filled no further than wanted: LotMan's order, files oldest access first.
 
 import { type LotBook, withAncestors } from './book.js';
-import { grantBytes, type LotId, type LotUsage, UNLIMITED } from './lot.js';
+import { grantBytes, type Lot, type LotId, type LotUsage, UNLIMITED } from './lot.js';
 import { effectiveTimes, isPast } from './phase.js';
 import { PAST, type Past, type UsageOf } from './usage.js';
 
@@ -12,6 +12,9 @@ export interface ReclaimFile {
   inode: number;
   bytes: number;
   accessedAtMs: number;
+  /** Who owns it, and its directory: they could delete it. */
+  uid: number;
+  directoryUid: number;
 }
 
 export interface ReclaimChoice extends ReclaimFile {
@@ -27,7 +30,8 @@ interface Held {
 /**
  * Files whose bytes make up `wantedBytes`, or all there are. Past deletion and expiration all of a lot's own files may go; past the
  * grant, the objects or the dedicated bytes (its own and those of the lots below it together) only what is too much, and
- * never a byte that is within the dedicated bytes of a lot that has not expired.
+ * never a byte that is within the dedicated bytes of a lot that has not expired. A file goes by the policy of a lot whose
+ * owner may take it away, as `covers` says.
  */
 export function planReclaim(
   book: LotBook,
@@ -35,6 +39,7 @@ export function planReclaim(
   files: readonly ReclaimFile[],
   wantedBytes: number,
   nowMs: number,
+  covers: (lot: Lot, file: ReclaimFile) => boolean = () => true,
 ): ReclaimChoice[] {
   const plan = new Plan(book, usageOf, nowMs);
   const oldestFirst = [...files].sort((a, b) => a.accessedAtMs - b.accessedAtMs || (a.path < b.path ? -1 : 1));
@@ -44,7 +49,7 @@ export function planReclaim(
   for (const past of PAST) {
     for (const file of oldestFirst) {
       if (foundBytes >= wantedBytes) return chosen;
-      if (gone.has(file) || !plan.mayGo(file, past)) continue;
+      if (gone.has(file) || !plan.mayGo(file, past, (lot) => covers(lot, file))) continue;
       plan.take(file);
       gone.add(file);
       foundBytes += file.bytes;
@@ -73,8 +78,8 @@ class Plan {
     this.#nowMs = nowMs;
   }
 
-  mayGo({ lot, bytes }: ReclaimFile, past: Past): boolean {
-    if (!this.isPast(past, lot)) return false;
+  mayGo({ lot, bytes }: ReclaimFile, past: Past, covers: (lot: Lot) => boolean): boolean {
+    if (!this.isPast(past, lot, covers)) return false;
     if (past === 'del' || past === 'exp') return true;
     // A file without bytes makes room only where objects are too many.
     if (past !== 'obj' && bytes === 0) return false;
@@ -82,10 +87,8 @@ class Plan {
   }
 
   /** Whether files of the lot are too old or too many by its own policy, or by that of a lot above it. */
-  isPast(past: Past, id: LotId): boolean {
-    if (past === 'del') return isPast(this.#times(id).deletesAtMs, this.#nowMs);
-    if (past === 'exp') return isPast(this.#times(id).expiresAtMs, this.#nowMs);
-    return this.#lotsAbove(id).some((each) => this.#isOver(past, each));
+  isPast(past: Past, id: LotId, covers: (lot: Lot) => boolean = () => true): boolean {
+    return this.#lotsAbove(id).some((each) => this.#isOver(past, each) && covers(this.#book.must(each)));
   }
 
   take({ lot, bytes }: ReclaimFile): void {
@@ -96,11 +99,15 @@ class Plan {
     }
   }
 
-  #isOver(past: 'opp' | 'obj' | 'ded', id: LotId): boolean {
+  #isOver(past: Past, id: LotId): boolean {
     const { policy } = this.#book.must(id);
     const held = this.#heldBy(id);
     const grant = grantBytes(policy);
     switch (past) {
+      case 'del':
+        return isPast(policy.deletesAtMs, this.#nowMs);
+      case 'exp':
+        return isPast(policy.expiresAtMs, this.#nowMs);
       case 'opp':
         return grant !== UNLIMITED && held.bytes > grant;
       case 'obj':

@@ -126,14 +126,10 @@ export class Reclaimer {
     const nowMs = clock();
     const usage = new Map<LotId, LotUsage>(engine.usage().map((row) => [row.id, row]));
     const usageOf = (id: LotId) => usage.get(id) ?? NO_USAGE;
-    const reach = new Map([...reclaimableLots(book, usageOf, nowMs)].map((id) => [id, rights.reachOf(id, book)]));
-    const files = await filesOf(reach, book, view);
-    return planReclaim(
-      book,
-      usageOf,
-      files.filter(({ path }) => !left.has(path)),
-      wantedBytes,
-      nowMs,
+    const files = await filesOf(reclaimableLots(book, usageOf, nowMs), book, view);
+    const others = files.filter(({ path }) => !left.has(path));
+    return planReclaim(book, usageOf, others, wantedBytes, nowMs, (lot, { uid, directoryUid }) =>
+      rights.mayTake(lot, [uid, directoryUid]),
     );
   }
 

@@ -75,14 +75,11 @@ export class Rights {
     if (scope !== DEFAULT_LOT_ID) throw notYours(`to ${what} is for the .vreserve at the root of the mount`);
   }
 
-  /** Uids whose files a lot's policy may take away: its owner's; null: anybody's, for an administrator promised it, or one above it. */
-  reachOf(lot: LotId, book: LotBook): number | null {
-    const above = book.withAncestors(lot);
-    const isAdministrators = ({ owner, confinedOwner }: Lot) =>
-      !confinedOwner && (owner === '0' || owner === String(this.#daemonUid));
-    if (above.some(isAdministrators)) return null;
-    const uid = Number(this.#users.uidOf(book.must(lot).owner));
-    return Number.isSafeInteger(uid) && this.#users.uidOf(book.must(lot).owner) !== null ? uid : -1;
+  /** Whether a lot's policy may take a file away: its owner is an administrator, or one of those who could delete it. */
+  mayTake({ owner, confinedOwner }: Lot, uids: readonly number[]): boolean {
+    if (confinedOwner) return uids.includes(0);
+    const uid = this.#users.uidOf(owner);
+    return uid !== null && (uid === '0' || uid === String(this.#daemonUid) || uids.includes(Number(uid)));
   }
 
   /** Whether the caller owns the lot or one above it, or is an administrator. */

@@ -11,9 +11,6 @@ import type { ReclaimFile } from '../core/reclaim.js';
 /** Files are looked at so many at a time. */
 const AT_ONCE = 64;
 
-/** The lots whose files are looked for, each with the uid of who may delete them (as the file's owner, or its directory's); null: all. */
-export type Reach = ReadonlyMap<LotId, number | null>;
-
 interface Directory {
   path: string;
   uid: number;
@@ -24,7 +21,7 @@ interface Directory {
  * The files of the lots that have one name only (others free nothing with one of their names). `view` is the backing.
  * What vanishes meanwhile is passed over; no symlink is followed.
  */
-export async function filesOf(lots: Reach, book: LotBook, view: string): Promise<ReclaimFile[]> {
+export async function filesOf(lots: ReadonlySet<LotId>, book: LotBook, view: string): Promise<ReclaimFile[]> {
   const found: ReclaimFile[] = [];
   // A backing that is not there has no files either, and must not look like it.
   await lstat(view);
@@ -41,9 +38,9 @@ export async function filesOf(lots: Reach, book: LotBook, view: string): Promise
 }
 
 /** Where the lots' files can lie: no path below another. A file that is bound itself is found in its directory. */
-function topmost(lots: Reach, book: LotBook): string[] {
+function topmost(lots: ReadonlySet<LotId>, book: LotBook): string[] {
   if (lots.has(DEFAULT_LOT_ID)) return ['/'];
-  const paths = [...lots.keys()].flatMap((id) => book.must(id).paths).filter(({ path, exclude }) => !exclude && !isForeign(path));
+  const paths = [...lots].flatMap((id) => book.must(id).paths).filter(({ path, exclude }) => !exclude && !isForeign(path));
   const all = new Set(paths.map(({ path }) => path));
   return [...all].filter((path) => {
     for (let above = parentPath(path); above !== '/'; above = parentPath(above)) if (all.has(above)) return false;
@@ -73,16 +70,21 @@ async function readDirectory(view: string, path: string, waiting: string[]): Pro
   }
 }
 
-async function fileAt(name: string, directory: Directory, lots: Reach, book: LotBook, view: string): Promise<ReclaimFile | null> {
+async function fileAt(
+  name: string,
+  directory: Directory,
+  lots: ReadonlySet<LotId>,
+  book: LotBook,
+  view: string,
+): Promise<ReclaimFile | null> {
   const path = joinBelow(directory.path, `/${name}`);
   const lot = book.ownerOf(path, false);
-  const reach = lots.get(lot);
-  if (reach === undefined) return null;
+  if (!lots.has(lot)) return null;
   try {
     const stat = await lstat(join(view, path));
     if (stat.isDirectory() || stat.nlink > 1) return null;
-    if (reach !== null && reach !== stat.uid && reach !== directory.uid) return null;
-    return { path, lot, inode: stat.ino, bytes: stat.isFile() ? stat.size : 0, accessedAtMs: stat.atimeMs };
+    const { ino: inode, uid, atimeMs: accessedAtMs } = stat;
+    return { path, lot, inode, bytes: stat.isFile() ? stat.size : 0, accessedAtMs, uid, directoryUid: directory.uid };
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return null;
     throw error;

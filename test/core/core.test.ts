@@ -726,6 +726,8 @@ function filesOf(bytesByLot: Record<number, number[]>): ReclaimFile[] {
       inode: Number(lot) * 100 + n,
       bytes,
       accessedAtMs: n * 10 + Number(lot),
+      uid: 0,
+      directoryUid: 0,
     })),
   );
   // In an order that is nobody's.
