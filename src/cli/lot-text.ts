@@ -25,6 +25,8 @@ export function lotLines(name: string, result: unknown, word: string | undefined
       return policyLines(result as Record<string, { lot_name?: string; value: number }>, word);
     case 'usage':
       return usageLines(result as Record<string, UsagePartJson>);
+    case 'context':
+      return alignColumns(Object.entries(result).map(([key, value]) => [key, String(value)]));
     case 'dirs':
       return dirLines(result as DirJson[]);
     default:

@@ -52,7 +52,8 @@ async function send(mountpoint: string, request: { apply: boolean; low?: string 
   const line = new ProgressLine();
   const onProgress = ({ progress }: { progress?: ReclaimProgress }) => {
     if (!progress) return;
-    const { files, ofFiles, bytes, ofBytes } = progress;
+    const { looked, files, ofFiles, bytes, ofBytes } = progress;
+    if (looked > 0) return line.update(`${formatCount(looked)} files looked at`, null);
     const what = `${formatCount(files)} of ${formatCount(ofFiles)} files, ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
     line.update(what, ofBytes === 0 ? files / Math.max(1, ofFiles) : bytes / ofBytes);
   };

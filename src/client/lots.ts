@@ -1,7 +1,6 @@
 // LotMan's functions for programs, on a live mount.
 
 import { statSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import { VreserveError } from '../core/errors.js';
 import type { Past } from '../core/usage.js';
@@ -158,11 +157,8 @@ export class Lots {
   }
 
   async getContext<Key extends keyof LotsContext>(key: Key): Promise<LotsContext[Key]> {
-    const context: LotsContext = {
-      caller: userName(),
-      lot_home: this.#mountpoint,
-      db_timeout: this.#timeoutMs,
-    };
+    const { caller } = key === 'caller' ? await this.#ask<{ caller: string }>('context') : { caller: '' };
+    const context: LotsContext = { caller, lot_home: this.#mountpoint, db_timeout: this.#timeoutMs };
     if (!Object.hasOwn(context, key)) throw new VreserveError('USAGE', { reason: `Unrecognized key: ${String(key)}` });
     return context[key];
   }
@@ -179,14 +175,6 @@ export class Lots {
     const request = { cmd: 'lot', name, ...rest };
     const { result } = await sendControl<{ ok: true; result: T }>(this.#mountpoint, request, undefined, this.#timeoutMs);
     return result;
-  }
-}
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.geteuid?.() ?? '');
   }
 }
 

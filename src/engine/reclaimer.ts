@@ -1,6 +1,5 @@
 // Deletes what lots hold past their policy: on command, or by itself when the pool fills up.
 
-import type { LotBook } from '../core/book.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import { type LotId, type LotUsage, NO_USAGE } from '../core/lot.js';
 import { planReclaim, type ReclaimChoice, reclaimableLots } from '../core/reclaim.js';
@@ -87,8 +86,7 @@ export class Reclaimer {
   }
 
   async #run(apply: boolean, low: number, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport> {
-    const { keeper, view } = this.#parts;
-    const { book } = keeper;
+    const { keeper } = this.#parts;
     const fillBefore = this.#fill();
     const { capacityBytes } = keeper.parts.engine.pool();
     const wantedBytes = Math.ceil((fillBefore - low) * capacityBytes);
@@ -98,7 +96,9 @@ export class Reclaimer {
     let bytes = 0;
     // What is in use is left, and others go in its place.
     while (bytes < wantedBytes && !this.#ending) {
-      const more = await this.#choose(wantedBytes - bytes, view, book, left);
+      const more = await this.#choose(wantedBytes - bytes, left, (looked) =>
+        onProgress({ looked, files: chosen.length, ofFiles: 0, bytes, ofBytes: 0 }),
+      );
       if (more.length === 0) break;
       const before = chosen.length;
       chosen.push(...more);
@@ -108,7 +108,7 @@ export class Reclaimer {
       }
       const ofBytes = bytes + sum(more);
       const gone = await this.#delete(more, (files, doneBytes) => {
-        onProgress({ files: before + files, ofFiles: chosen.length, bytes: bytes + doneBytes, ofBytes });
+        onProgress({ looked: 0, files: before + files, ofFiles: chosen.length, bytes: bytes + doneBytes, ofBytes });
       });
       done.push(...gone);
       bytes += sum(more.filter((_, i) => gone[i] === true));
@@ -121,12 +121,14 @@ export class Reclaimer {
   }
 
   /** Only what is measured counts: what somebody reports deletes no file. */
-  async #choose(wantedBytes: number, view: string, book: LotBook, left: ReadonlySet<string>): Promise<ReclaimChoice[]> {
-    const { clock, engine, rights } = this.#parts.keeper.parts;
+  async #choose(wantedBytes: number, left: ReadonlySet<string>, onLooked: (files: number) => void): Promise<ReclaimChoice[]> {
+    const { keeper, view } = this.#parts;
+    const { book } = keeper;
+    const { clock, engine, rights } = keeper.parts;
     const nowMs = clock();
     const usage = new Map<LotId, LotUsage>(engine.usage().map((row) => [row.id, row]));
     const usageOf = (id: LotId) => usage.get(id) ?? NO_USAGE;
-    const files = await filesOf(reclaimableLots(book, usageOf, nowMs), book, view);
+    const files = await filesOf(reclaimableLots(book, usageOf, nowMs), book, view, onLooked);
     const others = files.filter(({ path }) => !left.has(path));
     return planReclaim(book, usageOf, others, wantedBytes, nowMs, (lot, { uid, directoryUid }) =>
       rights.mayTake(lot, [uid, directoryUid]),

@@ -19,19 +19,27 @@ interface Directory {
 
 /**
  * The files of the lots that have one name only (others free nothing with one of their names). `view` is the backing.
- * What vanishes meanwhile is passed over; no symlink is followed.
+ * What vanishes meanwhile is passed over; no symlink is followed. `onLooked` is told how many files were looked at.
  */
-export async function filesOf(lots: ReadonlySet<LotId>, book: LotBook, view: string): Promise<ReclaimFile[]> {
+export async function filesOf(
+  lots: ReadonlySet<LotId>,
+  book: LotBook,
+  view: string,
+  onLooked: (files: number) => void,
+): Promise<ReclaimFile[]> {
   const found: ReclaimFile[] = [];
   // A backing that is not there has no files either, and must not look like it.
   await lstat(view);
   const waiting = topmost(lots, book);
+  let looked = 0;
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     const directory = await readDirectory(view, path, waiting);
     for (let at = 0; at < directory.names.length; at += AT_ONCE) {
       const names = directory.names.slice(at, at + AT_ONCE);
       const files = await Promise.all(names.map((name) => fileAt(name, directory, lots, book, view)));
       for (const file of files) if (file !== null) found.push(file);
+      looked += files.length;
+      onLooked(looked);
     }
   }
   return found;

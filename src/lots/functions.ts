@@ -16,6 +16,8 @@ interface Call {
   see: LotQueries;
   changes: LotChanges;
   host: LotHost;
+  by: By;
+  userName: UserName;
   /** The word after the function's name: a lot, a path or a kind. */
   word(): string;
   json<Kind extends LotInputKind>(kind: Kind): LotInputs[Kind];
@@ -40,6 +42,15 @@ const FAMILY = ['recursive', 'self'] as const;
 /** By the words after `lot`. */
 export const LOT_FUNCTIONS: Record<string, LotFunction> = {
   version: { help: 'the version of vreserve', takes: '', flags: [], run: () => readVersion() },
+  context: {
+    help: 'who asks, as the kernel knows it',
+    takes: '',
+    flags: [],
+    run: ({ host, by, userName }) => ({
+      caller: userName(String(by.caller.uid)),
+      administrator: host.rights.isAdministrator(by.caller),
+    }),
+  },
   list: { help: 'all lots', takes: '', flags: [], run: ({ see }) => see.list() },
   exists: {
     help: 'whether there is such a lot; exit code 1 where there is not',
@@ -180,6 +191,8 @@ export async function runLotFunction(
     see,
     changes: new LotChanges(host, by, see),
     host,
+    by,
+    userName,
     word: () => {
       if (word === null || json !== undefined) throw usage(`write: ${how}`);
       return word;

@@ -80,6 +80,8 @@ export interface ReclaimReport {
 }
 
 export interface ReclaimProgress {
+  /** Files looked at, while it is not known yet what goes. */
+  looked: number;
   files: number;
   ofFiles: number;
   bytes: number;
