@@ -86,7 +86,7 @@ export class LotBook {
     if (before !== undefined) this.#unlink(before);
     this.#lots.set(lot.id, lot);
     this.#byName.set(lot.name, lot.id);
-    for (const path of lot.paths) this.#byPath.set(path.path, { ...path, lot: lot.id });
+    for (const { path, recursive, exclude } of lot.paths) this.#byPath.set(path, { path, recursive, exclude, lot: lot.id });
     for (const parent of lot.parents) {
       const children = this.#children.get(parent);
       if (children === undefined) this.#children.set(parent, new Set([lot.id]));

@@ -193,6 +193,7 @@ class Draft {
     for (const lot of this.#put.values()) {
       this.#refuseStrayExclusions(lot);
       refuseStrayName(lot);
+      refusePathOfDefault(lot);
     }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
@@ -248,6 +249,14 @@ function withPaths(lot: Lot, updates: readonly PathUpdate[]): LotPath[] {
 function refuseStrayName({ name, paths }: Lot): void {
   if (!name.startsWith('/') || paths.some(({ path, exclude }) => path === name && !exclude)) return;
   throw new VreserveError('BAD_NAME', { name: name.slice(0, 60), reason: 'it begins with a slash, and is not one of its paths' });
+}
+
+/** It owns what no other lot owns: a path of its own would be one that another lot cannot have. */
+function refusePathOfDefault({ id, paths }: Lot): void {
+  if (id !== DEFAULT_LOT_ID || paths.length === 0) return;
+  throw new VreserveError('LOT_IS_DEFAULT', {
+    reason: 'The default lot owns what no other lot owns, and has no paths of its own.',
+  });
 }
 
 function refuseDefault(lot: Lot): void {

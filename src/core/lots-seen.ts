@@ -2,7 +2,7 @@
 
 import type { LotBook } from './book.js';
 import { compareBytes } from './bytes.js';
-import { addUsage, DEFAULT_LOT_ID, isReservation, type Lot, type LotId, type LotUsage, NO_USAGE } from './lot.js';
+import { addUsage, DEFAULT_LOT_ID, type Lot, type LotId, type LotUsage, NO_USAGE } from './lot.js';
 import { joinBelow, relativeTo } from './paths.js';
 import type { UsageOf } from './usage.js';
 
@@ -71,7 +71,7 @@ export class LotsSeen {
 
   /** The name by which it is seen here. */
   nameOf(lot: Lot): string {
-    return isReservation(lot) ? this.#relativePath(lot.name) : lot.name;
+    return lot.name.startsWith('/') ? this.#relativePath(lot.name) : lot.name;
   }
 
   /** Names of lots that are seen, in their order. */

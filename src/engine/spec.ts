@@ -19,7 +19,8 @@ export function specIn({ setsAside, mayGrow }: LotPhase, lot: Lot): LotSpec {
 
 /** The paths of the mount that the lot owns or excludes. */
 export function bindingsOf(lot: Lot): Binding[] {
-  return lot.paths.filter(({ path }) => !isForeign(path)).map((path) => ({ ...path, id: lot.id }));
+  const { id, paths } = lot;
+  return paths.flatMap(({ path, recursive, exclude }) => (isForeign(path) ? [] : [{ path, id, recursive, exclude }]));
 }
 
 /** What the data plane has to do for a change of the book. Lots whose phase follows from another's are part of it. */

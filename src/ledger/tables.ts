@@ -19,9 +19,11 @@ interface LotRow {
   self_parent: number;
 }
 
-/** The columns of a row, in the order of `LotValues`. */
-const LOT_COLUMNS =
-  'id, name, owner, confined_owner, dedicated_bytes, opportunistic_bytes, max_objects, created_at_ms, expires_at_ms, deletes_at_ms, self_parent';
+/** In the order of `LotValues`. */
+const SELECT_LOTS = `
+  SELECT id, name, owner, confined_owner, dedicated_bytes, opportunistic_bytes, max_objects, created_at_ms, expires_at_ms,
+    deletes_at_ms, self_parent, usage.bytes, usage.objects
+  FROM lots JOIN usage ON usage.lot_id = lots.id ORDER BY id`;
 
 type LotValues = [
   id: number,
@@ -35,6 +37,8 @@ type LotValues = [
   expiresAtMs: number | null,
   deletesAtMs: number | null,
   selfParent: number,
+  bytes: number,
+  objects: number,
 ];
 
 const NONE: readonly never[] = [];
@@ -84,21 +88,31 @@ export class LotTables {
   }
 
   load(): Omit<LedgerContents, 'lastLineAtMs'> {
-    const parents = grouped(this.#rows<[number, number]>('SELECT lot_id, parent_id FROM parents ORDER BY position, parent_id'));
-    const paths = grouped(
-      this.#rows<[number, string, number, number]>('SELECT lot_id, path, recursive, exclude FROM paths ORDER BY path').map(
-        ([id, path, recursive, exclude]): [number, LotPath] => [id, { path, recursive: recursive === 1, exclude: exclude === 1 }],
-      ),
+    // Rows of all tables come in the order of the lots, so that each is walked along beside them.
+    const parents = new Beside(this.#rows<[number, number]>('SELECT lot_id, parent_id FROM parents ORDER BY lot_id, position'));
+    const paths = new Beside(
+      this.#rows<[number, string, number, number]>('SELECT lot_id, path, recursive, exclude FROM paths ORDER BY lot_id, path'),
     );
-    const rows = this.#rows<LotValues>(`SELECT ${LOT_COLUMNS} FROM lots ORDER BY id`);
-    const lots = rows.map((row) => lotOf(row, parents.get(row[0]) ?? NONE, paths.get(row[0]) ?? NONE));
-    const usage = this.#rows<[number, number, number]>('SELECT lot_id, bytes, objects FROM usage');
+    const lots: Lot[] = [];
+    const usage: SavedUsage[] = [];
+    for (const row of this.#rows<LotValues>(SELECT_LOTS)) {
+      const [id, name] = row;
+      const above = parents.of(id, ([, parent]) => parent);
+      const own = paths.of(id, ([, path, recursive, exclude]) => ({
+        // One string for both, where a reservation's name is its path.
+        path: path === name ? name : path,
+        recursive: recursive === 1,
+        exclude: exclude === 1,
+      }));
+      lots.push(lotOf(row, above, own));
+      usage.push({ id, bytes: row[11], objects: row[12] });
+    }
     const reported = this.#rows<[number, number, number, number, number]>(
       'SELECT lot_id, bytes, objects, pending_bytes, pending_objects FROM reported_usage',
     );
     return {
       lots: parentsFirst(lots),
-      usage: usage.map(([id, bytes, objects]) => ({ id, bytes, objects })),
+      usage,
       reported: reported.map(([id, bytes, objects, pendingBytes, pendingObjects]) => ({
         id,
         usage: { bytes, objects, pendingBytes, pendingObjects },
@@ -178,18 +192,29 @@ function lotOf(row: LotValues, parents: readonly LotId[], paths: readonly LotPat
   };
 }
 
-function grouped<T>(pairs: readonly [number, T][]): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const [key, value] of pairs) {
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [value]);
-    else group.push(value);
+/** Rows that belong to lots, in the order of the lots' numbers. */
+class Beside<Row extends [number, ...unknown[]]> {
+  readonly #rows: readonly Row[];
+  #next = 0;
+
+  constructor(rows: readonly Row[]) {
+    this.#rows = rows;
   }
-  return groups;
+
+  /** What the rows of the lot become; lots are asked for in their order. */
+  of<T>(id: LotId, make: (row: Row) => T): readonly T[] {
+    let made: T[] | undefined;
+    for (let row = this.#rows[this.#next]; row !== undefined && row[0] === id; row = this.#rows[++this.#next]) {
+      made ??= [];
+      made.push(make(row));
+    }
+    return made ?? NONE;
+  }
 }
 
 /** Numbers grow with time, but a lot may be given a younger parent. */
-function parentsFirst(lots: readonly Lot[]): Lot[] {
+function parentsFirst(lots: Lot[]): Lot[] {
+  if (lots.every(({ id, parents }) => parents.every((parent) => parent < id))) return lots;
   const byId = new Map(lots.map((lot) => [lot.id, lot]));
   const ordered = new Set<Lot>();
   const visit = (lot: Lot) => {

@@ -1009,7 +1009,7 @@ const SEEN: LotCase[] = [
       const cli = await p.m.run(['lot', 'show', '50% of it', '--json', '--mount', p.m.mnt]);
       t.match(JSON.parse(cli.stdout), { lot_name: '50% of it', management_policy_attrs: { dedicated_GB: 101e-9 } });
       t.match(await p.m.run(['lot', 'exists', '..', '--mount', p.m.mnt]), { code: 0, stdout: 'yes\n' });
-      t.match(await p.m.run(['lot', 'remove', '..', '--mount', p.m.mnt]), { code: 0, stdout: 'removed\n' });
+      t.match(await p.m.run(['lot', 'remove', '..', '--mount', p.m.mnt]), { code: 0, stdout: 'removed ..\n' });
       t.match(await p.m.run(['lot', 'exists', '..', '--mount', p.m.mnt]), { code: 1, stdout: 'no\n' });
     },
   ],

@@ -93,6 +93,7 @@ function planned(lots: Lots, changed: readonly ModelLot[], gone: readonly LotId[
   const paths = [...after.values()].flatMap((lot) => lot.paths.map(({ path }) => path));
   if (new Set(paths).size < paths.length) return { refused: 'PATH_TAKEN' };
   if (changed.some((lot) => hasStrayExclusion(lot, lots.get(lot.id)))) return { refused: 'BAD_PATH' };
+  if (changed.some(({ id, paths }) => id === DEFAULT_LOT_ID && paths.length > 0)) return { refused: 'LOT_IS_DEFAULT' };
   return { lots: after, named: changed.map(({ id }) => id), gone };
 }
 

@@ -47,6 +47,7 @@ const CASES: Record<string, LotCase> = {
       ['removed', () => lots.remove('default'), NOT_DELETED],
       ['removed with all flags', () => lots.remove('default', { assignToOrphans: true, assignToNonOrphans: true }), NOT_DELETED],
       ['removed with all below it', () => lots.removeRecursive('default'), NOT_DELETED],
+      ['given a path', () => lots.addTo({ lot_name: 'default', paths: [below('/mine')] }), { code: 'LOT_IS_DEFAULT' }],
     ]);
     t.ok(await lots.exists('default'));
   },
