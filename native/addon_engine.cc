@@ -45,7 +45,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                         InstanceMethod("reshape", &EngineObject::reshape),
                         InstanceMethod("setPhases", &EngineObject::set_phases),
                         InstanceMethod("unlink", &EngineObject::unlink), InstanceMethod("pool", &EngineObject::pool),
-                        InstanceMethod("usage", &EngineObject::usage),
+                        InstanceMethod("usageColumns", &EngineObject::usage_columns),
                         InstanceMethod("usageOf", &EngineObject::usage_of),
                         InstanceMethod("room", &EngineObject::room),
                         InstanceMethod("drain", &EngineObject::drain),
@@ -278,9 +278,19 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value pool(const Napi::CallbackInfo& info) { return value_of(info.Env(), engine_->pool()); }
 
-  Napi::Value usage(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    return array_of(env, engine_->meter.all_usage(), [env](const LotUsage& usage) { return value_of(env, usage); });
+  // Five numbers a lot, in the order of value_of(LotUsage): a hundred thousand objects would take ten times as long.
+  Napi::Value usage_columns(const Napi::CallbackInfo& info) {
+    const auto all = engine_->meter.all_usage();
+    auto numbers = Napi::Float64Array::New(info.Env(), all.size() * 5);
+    double* at = numbers.Data();
+    for (const LotUsage& usage : all) {
+      *at++ = usage.id;
+      *at++ = static_cast<double>(usage.bytes);
+      *at++ = static_cast<double>(usage.objects);
+      *at++ = static_cast<double>(usage.pending_objects);
+      *at++ = static_cast<double>(usage.pending_bytes);
+    }
+    return numbers;
   }
 
   Napi::Value room(const Napi::CallbackInfo& info) {

@@ -45,11 +45,12 @@ export const lot: Command = {
     }
     if (words.length > 1) throw new VreserveError('USAGE', { reason: `'${words[1]}' is one word too many` });
     const flags = Object.keys(FLAGS).filter((flag) => parsed.flag(flag));
-    const request = { cmd: 'lot', name, flags, ...(await argument(known.takes, words[0])) };
+    const given = await argument(known.takes, words[0]);
+    const request = { cmd: 'lot', name, flags, ...given };
     const mount = parsed.text('mount');
     const { mountpoint } = mount === undefined ? onlyMount() : findMount(mount);
     const { result } = await sendControl<{ ok: true; result?: unknown }>(mountpoint, request);
-    return show(name, result, words[0], parsed);
+    return show(name, result, given.word ?? lotNamed(given.json), parsed);
   },
 };
 
@@ -78,6 +79,12 @@ function readText(file: string): string {
   } catch (error) {
     throw asVreserveError(error);
   }
+}
+
+/** The lot that JSON is about, for the answer; undefined where it is about several. */
+function lotNamed(json = '{}'): string | undefined {
+  const { lot_name } = JSON.parse(json) as { lot_name?: unknown };
+  return typeof lot_name === 'string' ? lot_name : undefined;
 }
 
 /** A question that is answered with no has the exit code 1. */

@@ -134,7 +134,7 @@ export class LotsSeen {
 class Totals {
   readonly #book: LotBook;
   readonly #usageOf: UsageOf;
-  readonly #known = new Map<LotId, { used: LotUsage; isTree: boolean }>();
+  readonly #known = new Map<LotId, Total>();
 
   constructor(book: LotBook, usageOf: UsageOf) {
     this.#book = book;
@@ -142,25 +142,39 @@ class Totals {
   }
 
   of(id: LotId): LotUsage {
-    return this.#total(id).used;
+    // Most lots have none below.
+    return this.#book.children(id).size === 0 ? this.#usageOf(id) : this.#total(id).used;
   }
 
-  #total(id: LotId): { used: LotUsage; isTree: boolean } {
+  #total(id: LotId): Total {
     const known = this.#known.get(id);
     if (known !== undefined) return known;
-    let used = this.#usageOf(id);
-    let isTree = true;
+    const total: Total = { used: { ...this.#usageOf(id) }, isTree: true };
     for (const child of this.#book.children(id)) {
       const below = this.#total(child);
-      isTree &&= below.isTree && this.#book.must(child).parents.length === 1;
-      used = addUsage(used, below.used);
+      total.isTree &&= below.isTree && this.#book.must(child).parents.length === 1;
+      add(total.used, below.used);
     }
-    if (!isTree) {
-      used = NO_USAGE;
-      for (const below of this.#book.withDescendants(id)) used = addUsage(used, this.#usageOf(below));
+    if (!total.isTree) {
+      total.used = { ...NO_USAGE };
+      for (const below of this.#book.withDescendants(id)) add(total.used, this.#usageOf(below));
     }
-    const total = { used, isTree };
     this.#known.set(id, total);
     return total;
   }
+}
+
+type Sum = { -readonly [Key in keyof LotUsage]: LotUsage[Key] };
+
+interface Total {
+  used: Sum;
+  /** No lot below is reached in two ways. */
+  isTree: boolean;
+}
+
+function add(sum: Sum, more: LotUsage): void {
+  sum.bytes += more.bytes;
+  sum.objects += more.objects;
+  sum.pendingBytes += more.pendingBytes;
+  sum.pendingObjects += more.pendingObjects;
 }

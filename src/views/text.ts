@@ -12,12 +12,15 @@ export interface Column {
 /** Rows under headings, columns two blanks apart, no trailing blanks; each line ends with a newline. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const widths = columns.map(({ heading }, i) => rows.reduce((most, row) => Math.max(most, width(row[i] ?? '')), heading.length));
+  // A report may have a hundred thousand lines: nothing is made for a cell but its text.
   const line = (cells: readonly string[]) => {
-    const padded = cells.map((cell, i) => {
+    let text = '';
+    for (let i = 0; i < columns.length; i++) {
+      const cell = cells[i] ?? '';
       const pad = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(cell)));
-      return columns[i]?.align === 'right' ? pad + cell : cell + pad;
-    });
-    return `${padded.join('  ').trimEnd()}\n`;
+      text += (i === 0 ? '' : '  ') + (columns[i]?.align === 'right' ? pad + cell : cell + pad);
+    }
+    return `${text.trimEnd()}\n`;
   };
   return [columns.map(({ heading }) => heading), ...rows].map(line).join('');
 }
@@ -31,10 +34,11 @@ export function printable(text: string): string {
 /** The text in at most `most` characters, its middle left out where it is longer. */
 export function shorten(text: string, most: number): string {
   if (text.length <= most) return text;
+  const tailLength = Math.floor((most - 1) / 2);
+  if (PLAIN.test(text)) return `${text.slice(0, most - 1 - tailLength)}…${text.slice(-tailLength)}`;
   const letters = [...text];
   if (letters.length <= most) return text;
-  const tail = Math.floor((most - 1) / 2);
-  return `${letters.slice(0, most - 1 - tail).join('')}…${letters.slice(-tail).join('')}`;
+  return `${letters.slice(0, most - 1 - tailLength).join('')}…${letters.slice(-tailLength).join('')}`;
 }
 
 /** Code points, which is what most terminals show in one cell each. */

@@ -1,9 +1,11 @@
-// test/performance.txt: rows of ratios for every version that was measured.
-import { appendFile } from 'node:fs/promises';
+// test/performance.txt: rows of ratios for every version that was measured, and rows of what many lots cost.
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { readVersion } from '../../src/version.js';
 import { ROOT } from '../helpers/run.js';
+import type { LotsMeasurement } from './lots.js';
+import { type LotLine, lotsColumns, lotsValues } from './lots-summary.js';
 import { METRICS } from './metrics.js';
 import type { Options } from './options.js';
 import type { Measurement } from './run.js';
@@ -14,22 +16,24 @@ const WIDTH = 7;
 
 const right = (words: readonly string[]): string => words.map((word) => word.padStart(WIDTH)).join('');
 
+/** Of the columns before the numbers; the last is there in one of the tables only. */
+const WIDTHS = [8, 11, 9, 7, 9, 15];
+
 function row(words: readonly string[], ratios: readonly string[], note: string): string {
-  const widths = [8, 11, 9, 7, 9, 15];
-  return `${words.map((word, i) => word.padEnd(widths[i] ?? 0)).join('')}${right(ratios)}  ${note}`.trimEnd();
+  return `${words.map((word, i) => word.padEnd(WIDTHS[i] ?? 0)).join('')}${right(ratios)}  ${note}`.trimEnd();
 }
+
+const HEAD = ['version', 'date', 'kernel', 'fs', 'rounds'];
 
 /** The line that names the columns. */
 export function columns(): string {
-  const head = ['version', 'date', 'kernel', 'fs', 'rounds', 'target'];
+  const head = [...HEAD, 'target'];
   return row(head, [...METRICS.map(({ column }) => column), 'charge'], 'what changed');
 }
 
 /** A row for each mode of the mount, and one for the best of the others; the note stands at the first. */
 export async function appendHistory(options: Options, { place }: Measurement, lines: readonly Line[]): Promise<void> {
-  const when = new Date().toISOString().slice(0, 10);
-  const kernel = release().split('.').slice(0, 2).join('.');
-  const words = [readVersion(), when, kernel, place.filesystem, `${options.rounds}x${options.runtimeMs / 1000}s`];
+  const words = [...where(place.filesystem), `${options.rounds}x${options.runtimeMs / 1000}s`];
   const byMetric = new Map(lines.map((line) => [line.metric.id, line]));
   const ratios = (pick: (line: Line) => number | undefined) =>
     METRICS.map(({ id }) => {
@@ -43,5 +47,35 @@ export async function appendHistory(options: Options, { place }: Measurement, li
     row([...words, 'no passthrough'], [...ratios((line) => line.ratios.get('cached')?.median), '-'], ''),
     row([...words, 'best other'], [...ratios((line) => line.bestPeer?.ratio), '-'], ''),
   ];
-  await appendFile(FILE, `${rows.join('\n')}\n`);
+  await addRows(columns(), rows);
+}
+
+/** The line that names the columns of many lots. */
+function columnsOfLots(): string {
+  return row(HEAD, lotsColumns(), 'what changed');
+}
+
+/** A row of what many lots cost. */
+export async function appendLots(options: Options, { place }: LotsMeasurement, lines: readonly LotLine[]): Promise<void> {
+  const words = [...where(place.filesystem), `${options.rounds}${options.quick ? ' quick' : ''}`];
+  await addRows(columnsOfLots(), [row(words, lotsValues(lines), options.note)]);
+}
+
+function where(filesystem: string): string[] {
+  const kernel = release().split('.').slice(0, 2).join('.');
+  return [readVersion(), new Date().toISOString().slice(0, 10), kernel, filesystem];
+}
+
+/** Adds rows at the end of the table that begins with this line; without one, a table at the end. */
+async function addRows(head: string, rows: readonly string[]): Promise<void> {
+  const lines = (await readFile(FILE, 'utf8')).trimEnd().split('\n');
+  const blanks = (text: string) => text.replace(/\s+/g, ' ');
+  const start = lines.findIndex((line) => blanks(line) === blanks(head));
+  if (start < 0) lines.push('', head, ...rows);
+  else {
+    const end = lines.indexOf('', start);
+    lines.splice(end < 0 ? lines.length : end, 0, ...rows);
+  }
+  await writeFile(`${FILE}.new`, `${lines.join('\n')}\n`);
+  await rename(`${FILE}.new`, FILE);
 }

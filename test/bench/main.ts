@@ -3,10 +3,12 @@ import { release } from 'node:os';
 import { readVersion } from '../../src/version.js';
 import { inSession, Session } from '../helpers/session.js';
 import { judge } from './goals.js';
-import { appendHistory } from './history.js';
+import { appendHistory, appendLots } from './history.js';
+import { measureLots } from './lots.js';
+import { aboutMemory, judgeLots, lotsJson, lotsTable, summarizeLots } from './lots-summary.js';
 import { HELP, type Options, parseOptions, UsageError } from './options.js';
-import { describe } from './place.js';
-import { type Measurement, measure } from './run.js';
+import { compileProgram, describe, describeLots, makePlace, type Place } from './place.js';
+import { type Measurement, measure, type Say } from './run.js';
 import { type Line, summarize } from './summary.js';
 import { goalTable, table } from './table.js';
 
@@ -29,8 +31,6 @@ function teller(): { say(text: string): void; clear(): void } {
 
 function asJson(options: Options, { place, targets }: Measurement, lines: readonly Line[]): Record<string, unknown> {
   return {
-    filesystem: place.filesystem,
-    rounds: options.rounds,
     runtimeMs: options.runtimeMs,
     files: options.files,
     targets: targets.map(({ name, how }) => ({ name, how })),
@@ -53,12 +53,37 @@ function show(options: Options, measurement: Measurement, lines: readonly Line[]
   print(`${goalTable(judge(lines))}\n`);
 }
 
+/** The part about many lots; what went wrong, or null. */
+async function manyLots(
+  session: Session,
+  place: Place,
+  program: string,
+  options: Options,
+  result: Record<string, unknown>,
+  { say, clear }: { say: Say; clear: () => void },
+): Promise<string | null> {
+  try {
+    const measurement = await measureLots(session, place, program, options, say);
+    clear();
+    const lines = summarizeLots(measurement.values);
+    if (options.json) result.lots = lotsJson(lines);
+    else print(`${describeLots(options, place)}\n\n${lotsTable(lines)}${aboutMemory(lines)}\n`);
+    if (!options.json && place.filesystem === 'tmpfs') print(`${goalTable(judgeLots(lines))}\n`);
+    if (options.append) await appendLots(options, measurement, lines);
+    return null;
+  } catch (error) {
+    session.signal.throwIfAborted();
+    return `${place.filesystem}, many lots: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
 async function bench(session: Session, options: Options): Promise<number> {
   const teller_ = teller();
   const results: Record<string, unknown>[] = [];
   const failures: string[] = [];
   if (!options.json) {
-    print(`vreserve ${readVersion()}, kernel ${release()}. Ratios to native: 1 is as fast, 0.5 takes twice as long.\n\n`);
+    const ratios = options.jobs.size > 0 ? ' Ratios to native: 1 is as fast, 0.5 takes twice as long.' : '';
+    print(`vreserve ${readVersion()}, kernel ${release()}.${ratios}\n\n`);
   }
   for (const on of options.on) {
     // Its own session, so that one filesystem is gone before the next is measured.
@@ -69,17 +94,28 @@ async function bench(session: Session, options: Options): Promise<number> {
       const left = await inner.end();
       if (left.length > 0) throw new Error(left.join('; '));
     });
-    const measurement = await measure(inner, on, options, teller_.say);
-    teller_.clear();
-    const lines = summarize(measurement);
-    if (options.json) results.push(asJson(options, measurement, lines));
-    else show(options, measurement, lines);
-    if (options.append) await appendHistory(options, measurement, lines);
-    failures.push(...measurement.failures, ...(await inner.end()));
-    session.signal.removeEventListener('abort', stop);
-    if (!options.json && on === options.on.at(-1)) {
-      print(`${measurement.targets.map(({ title, how }) => `${title}: ${how}`).join('\n')}\n`);
+    const place = await makePlace(inner, on, options.directory);
+    const program = await compileProgram(inner);
+    const result: Record<string, unknown> = { filesystem: place.filesystem, rounds: options.rounds };
+    if (options.jobs.size > 0) {
+      const measurement = await measure(inner, place, program, options, teller_.say);
+      teller_.clear();
+      const lines = summarize(measurement);
+      if (options.json) Object.assign(result, asJson(options, measurement, lines));
+      else show(options, measurement, lines);
+      if (options.append) await appendHistory(options, measurement, lines);
+      failures.push(...measurement.failures);
+      if (!options.json && on === options.on.at(-1)) {
+        print(`${measurement.targets.map(({ title, how }) => `${title}: ${how}`).join('\n')}\n\n`);
+      }
     }
+    if (options.lots) {
+      const failure = await manyLots(inner, place, program, options, result, teller_);
+      if (failure !== null) failures.push(failure);
+    }
+    results.push(result);
+    failures.push(...(await inner.end()));
+    session.signal.removeEventListener('abort', stop);
   }
   if (options.json) print(`${JSON.stringify({ version: readVersion(), kernel: release(), results, failures }, null, 2)}\n`);
   for (const failure of failures) process.stderr.write(`failed: ${failure}\n`);

@@ -49,3 +49,8 @@ export function describe(options: Options, { filesystem }: Place): string {
   const { rounds, runtimeMs, files } = options;
   return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, ${runtimeMs} ms a job, ${files} small files`;
 }
+
+/** One line on what many lots are compared with. */
+export function describeLots({ rounds }: Options, { filesystem }: Place): string {
+  return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, many lots. Speed: with all of them, where with the fewest it is 1.`;
+}

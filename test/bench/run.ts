@@ -6,7 +6,7 @@ import type { Session } from '../helpers/session.js';
 import { type Bench, JOBS, type Job, READ_FILE, READ_FILE_MIB } from './jobs.js';
 import type { MetricId } from './metrics.js';
 import type { Options } from './options.js';
-import { compileProgram, makePlace, type Place, prepareTree } from './place.js';
+import { type Place, prepareTree } from './place.js';
 import { TARGETS, type Target } from './targets.js';
 
 /** By metric and target: a value a round, undefined where the job failed. */
@@ -27,12 +27,16 @@ interface Running {
 
 export type Say = (text: string) => void;
 
-export async function measure(session: Session, on: 'tmpfs' | 'disk', options: Options, say: Say): Promise<Measurement> {
-  const place = await makePlace(session, on, options.directory);
+export async function measure(
+  session: Session,
+  place: Place,
+  filesProgram: string,
+  options: Options,
+  say: Say,
+): Promise<Measurement> {
   say(`${place.filesystem}: preparing`);
   const running = await startTargets(session, place.top, options, say);
   const { runtimeMs, files, rounds } = options;
-  const filesProgram = await compileProgram(session);
   const bench: Bench = { session, runtimeMs, files, filesProgram, ...(await prepareTree(session, place.top)) };
   const jobs = JOBS.filter((job) => options.jobs.has(job.name));
   if (jobs.some((job) => job.metrics.some((metric) => metric.kind === 'read'))) await layOut(session, running);

@@ -142,21 +142,14 @@ async function reclaimAll(mnt: string): Promise<number> {
   }
 }
 
-/** Files that have a name once and never again, in a lot past its deletion. */
+/** Files that have a name once and never again, in a lot that is past its deletion then. */
 async function plant(mnt: string, round: number): Promise<void> {
+  const deletion = (deletion_time: number) =>
+    sendControl(mnt, { cmd: 'lot', name: 'update', json: { lot_name: 'old', management_policy_attrs: { deletion_time } } });
+  await deletion(MOST);
   const names = Array.from({ length: PLANTED }, (_, i) => `${round}-${i}`);
-  await new Lotted(mnt).setDeletion(MOST);
   await Promise.all(names.map((name) => writeFile(join(mnt, 'old', name), name)));
-  await new Lotted(mnt).setDeletion(1);
-}
-
-class Lotted {
-  constructor(readonly mnt: string) {}
-
-  async setDeletion(deletion_time: number): Promise<void> {
-    const json = { lot_name: 'old', management_policy_attrs: { deletion_time } };
-    await sendControl(this.mnt, { cmd: 'lot', name: 'update', json });
-  }
+  await deletion(1);
 }
 
 async function begin(t: Test): Promise<{ m: Mounted; p: LotPlace; load: Load; changes: Changes[] }> {

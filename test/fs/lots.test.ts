@@ -1054,7 +1054,7 @@ const SEEN: LotCase[] = [
   ],
 ];
 
-/** What is refused, and its code. `ops` is by NOBODY. */
+/** What is refused to an administrator, and its code. */
 const REFUSED: readonly [what: string, code: string, refused: (p: LotPlace) => Promise<unknown>][] = [
   ['a name that is taken', 'LOT_EXISTS', (p) => p.add('org', { dedicated: 1 })],
   ['a parent that is not there', 'NO_SUCH_LOT', (p) => p.add('new', { parents: ['none'], paths: ['new'] })],

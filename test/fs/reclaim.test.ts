@@ -18,7 +18,7 @@ import {
   type Terms,
 } from '../helpers/lot-mount.js';
 import { temporaryDirectory } from '../helpers/mount.js';
-import { must, type Outcome, vreserve } from '../helpers/run.js';
+import { MAIN, must, type Outcome, run, vreserve } from '../helpers/run.js';
 
 const MB = 1_000_000;
 
@@ -508,6 +508,17 @@ for (const column of LOT_COLUMNS.slice(0, 1)) {
       ['close h', 0],
       [`access ${at('old/0')} F`, 0],
     ]);
+    await p.usageEqualsCount(t);
+  });
+
+  t.test('a daemon in another pid namespace leaves the backing of this one in sight', { skip: column.skip }, async (t) => {
+    const { m, p } = await lotMount(t, column, ['--capacity', String(CAPACITY)]);
+    await p.table(t, aged(`${m.mnt}/f`, MB, 50));
+    const top = await temporaryDirectory(t);
+    const script = 'mkdir data mnt; "$0" "$1" mount data mnt; "$0" "$1" umount mnt';
+    const within = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+    await must(run('/bin/sh', ['-ec', script, process.execPath, MAIN], { cwd: top, within }));
+    t.match(await reclaim(p, '--apply', '--low-watermark', '0%'), { files: 1, list: [{ path: '/f', deleted: true }] });
     await p.usageEqualsCount(t);
   });
 
