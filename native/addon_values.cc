@@ -15,7 +15,7 @@ int number_of(const std::string& name) {
   return EIO;
 }
 
-constexpr std::array kOps{"lookup", "list", "open", "read", "write", "flush", "release", "setxattr"};
+constexpr std::array kOps{"lookup", "list", "open", "read", "write", "flush", "release", "setxattr", "content"};
 constexpr std::array kKinds{"directory", "snapshot", "stream", "control"};
 
 VirtualKind kind_of(const std::string& name) {
@@ -197,6 +197,7 @@ Napi::Object value_of(Napi::Env env, const VirtualQuestion& question) {
   switch (question.op) {
     case VirtualOp::lookup:
     case VirtualOp::list:
+    case VirtualOp::content:
       object.Set("path", question.path);
       break;
     case VirtualOp::open:
@@ -235,7 +236,6 @@ VirtualAnswer answer_of(const Napi::Object& object) {
     answer.mode = static_cast<std::uint32_t>(integer(node.Get("mode")));
     answer.mtime_ms = integer(node.Get("mtimeMs"));
     answer.size = integer(node.Get("sizeBytes"));
-    if (node.Has("content")) answer.data = bytes_of(node.Get("content"));
   } else if (object.Has("names")) {
     answer.names = each(object.Get("names"), [](const Napi::Value& value) {
       const auto entry = value.As<Napi::Object>();

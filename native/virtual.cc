@@ -61,8 +61,7 @@ void Virtual::fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept {
   entry = {};
   entry.nodeid = node.id;
   fill(node, entry.attr);
-  // Entries are never cached: each lookup is a new snapshot. Attributes of a snapshot never change.
-  entry.attr_valid = node.kind == VirtualKind::snapshot ? 3600 : 0;
+  // Entries are never cached: each lookup is a new snapshot. Its attributes are asked for when they are needed.
 }
 
 bool Virtual::find(std::uint64_t nodeid, VirtualNode& node) noexcept {
@@ -100,8 +99,7 @@ VirtualNode Virtual::enter(LotId scope, const std::string& directory, const std:
   node->kind = answer.kind;
   node->mode = answer.mode;
   node->mtime_ms = answer.mtime_ms;
-  node->size = answer.kind == VirtualKind::snapshot ? static_cast<std::int64_t>(answer.data.size()) : answer.size;
-  if (answer.kind == VirtualKind::snapshot) node->content = std::make_shared<const std::string>(answer.data);
+  node->size = answer.size;
   ++node->nlookup;
   return *node;
 }
@@ -185,40 +183,70 @@ void Virtual::lookup(Request& request, const VirtualNode& parent) noexcept {
       });
 }
 
+void Virtual::with_content(Request& request, const VirtualNode& node, Shown then) noexcept {
+  const int fd = request.fd();
+  const std::uint64_t unique = request.header().unique;
+  if (node.kind != VirtualKind::snapshot || node.content) {
+    request.defer();
+    return then(fd, unique, node);
+  }
+  ask(request, question_of(node, VirtualOp::content),
+      [this, fd, unique, id = node.id, then = std::move(then)](const VirtualAnswer& answer) {
+        if (answer.error != 0) return fail(fd, unique, answer.error);
+        VirtualNode now;
+        {
+          const std::lock_guard guard(mutex_);
+          const auto found = nodes_.find(id);
+          if (found == nodes_.end()) return fail(fd, unique, ESTALE);
+          VirtualNode& kept = found->second;
+          if (!kept.content) {  // who asked at the same time has fixed it else
+            kept.content = std::make_shared<const std::string>(answer.data);
+            kept.size = static_cast<std::int64_t>(kept.content->size());
+          }
+          now = kept;
+        }
+        then(fd, unique, now);
+      });
+}
+
 void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
-  const auto out_of = [](const VirtualNode& shown) {
-    fuse::AttrOut out{};
-    out.attr_valid = shown.kind == VirtualKind::snapshot ? 3600 : 0;
-    fill(shown, out.attr);
-    return out;
-  };
-  if (node.kind != VirtualKind::stream) return request.reply(out_of(node));
+  if (node.kind != VirtualKind::stream) {
+    return with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode& shown) {
+      fuse::AttrOut out{};
+      out.attr_valid = shown.kind == VirtualKind::snapshot ? 3600 : 0;  // a snapshot never changes
+      fill(shown, out.attr);
+      reply(fd, unique, &out, sizeof out);
+    });
+  }
   VirtualQuestion question = question_of(node, VirtualOp::lookup);  // its size grows
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
-  ask(request, std::move(question), [this, fd, unique, node, out_of](const VirtualAnswer& answer) {
+  ask(request, std::move(question), [this, fd, unique, node](const VirtualAnswer& answer) {
     if (answer.error != 0) return fail(fd, unique, answer.error);
     VirtualNode now = node;
     now.size = answer.size;
     now.mtime_ms = answer.mtime_ms;
-    const fuse::AttrOut out = out_of(now);
+    fuse::AttrOut out{};
+    fill(now, out.attr);
     reply(fd, unique, &out, sizeof out);
   });
 }
 
 void Virtual::statx(Request& request, const VirtualNode& node) noexcept {
-  fuse::Attr attr{};
-  fill(node, attr);
-  fuse::StatxOut out{};
-  out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
-  out.stat.blksize = attr.blksize;
-  out.stat.nlink = attr.nlink;
-  out.stat.mode = static_cast<std::uint16_t>(attr.mode);
-  out.stat.ino = attr.ino;
-  out.stat.size = attr.size;
-  out.stat.blocks = attr.blocks;
-  out.stat.atime = out.stat.ctime = out.stat.mtime = {static_cast<std::int64_t>(attr.mtime), attr.mtimensec, 0};
-  request.reply(out);
+  with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode& shown) {
+    fuse::Attr attr{};
+    fill(shown, attr);
+    fuse::StatxOut out{};
+    out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
+    out.stat.blksize = attr.blksize;
+    out.stat.nlink = attr.nlink;
+    out.stat.mode = static_cast<std::uint16_t>(attr.mode);
+    out.stat.ino = attr.ino;
+    out.stat.size = attr.size;
+    out.stat.blocks = attr.blocks;
+    out.stat.atime = out.stat.ctime = out.stat.mtime = {static_cast<std::int64_t>(attr.mtime), attr.mtimensec, 0};
+    reply(fd, unique, &out, sizeof out);
+  });
 }
 
 void Virtual::open(Request& request, const VirtualNode& node) noexcept {
@@ -228,9 +256,11 @@ void Virtual::open(Request& request, const VirtualNode& node) noexcept {
   const bool writes = (in->flags & O_ACCMODE) != O_RDONLY;
   if (writes && node.kind != VirtualKind::control) return request.fail(EACCES);
   if (node.kind == VirtualKind::snapshot) {
-    fuse::OpenOut out{};
-    out.open_flags = fuse::FOPEN_KEEP_CACHE | fuse::FOPEN_NOFLUSH;
-    return request.reply(out);
+    return with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode&) {
+      fuse::OpenOut out{};
+      out.open_flags = fuse::FOPEN_KEEP_CACHE | fuse::FOPEN_NOFLUSH;
+      reply(fd, unique, &out, sizeof out);
+    });
   }
   VirtualQuestion question = question_of(node, VirtualOp::open);
   question.for_writing = writes;
@@ -253,9 +283,11 @@ void Virtual::read(Request& request, const VirtualNode& node) noexcept {
   const auto* const in = request.as<fuse::ReadIn>();
   if (in == nullptr) return request.fail(EINVAL);
   if (node.kind == VirtualKind::snapshot) {
-    const std::size_t size = node.content->size();
-    const std::size_t from = std::min<std::size_t>(in->offset, size);
-    return request.reply(node.content->data() + from, std::min<std::size_t>(in->size, size - from));
+    return with_content(request, node, [this, in = *in](int fd, std::uint64_t unique, const VirtualNode& shown) {
+      const std::size_t size = shown.content->size();
+      const std::size_t from = std::min<std::size_t>(in.offset, size);
+      reply(fd, unique, shown.content->data() + from, std::min<std::size_t>(in.size, size - from));
+    });
   }
   VirtualQuestion question = question_of(node, VirtualOp::read);
   question.handle = in->fh;

@@ -1,7 +1,8 @@
 // /.vreserve as the data plane sees it: nodes by number, and questions to the control plane with their answers to come.
 //
-// A file of /.vreserve is a snapshot: each lookup makes a new node with the content of that moment, so that what stat
-// said is what read gives. Directories and the files that take commands or grow keep their numbers.
+// A file of /.vreserve is a snapshot: each lookup makes a new node, and the first stat or open of it fixes its content, so
+// that what stat said is what read gives. (Not the lookup itself: the kernel makes one more to find out that the name it
+// knew is another node now, and throws it away.) Directories and the files that take commands or grow keep their numbers.
 //
 // Locks: mutex_ guards everything here. A leaf; the sink is called without it.
 #pragma once
@@ -39,7 +40,7 @@ struct Caller {
 [[nodiscard]] int read_caller(pid_t pid, Caller& caller) noexcept;
 
 enum class VirtualKind : std::uint8_t { directory, snapshot, stream, control };
-enum class VirtualOp : std::uint8_t { lookup, list, open, read, write, flush, release, setxattr };
+enum class VirtualOp : std::uint8_t { lookup, list, open, read, write, flush, release, setxattr, content };
 
 struct VirtualQuestion {
   VirtualOp op = VirtualOp::lookup;
@@ -83,7 +84,7 @@ struct VirtualNode {
   std::uint32_t mode = 0555;
   std::int64_t mtime_ms = 0;
   std::int64_t size = 0;
-  std::shared_ptr<const std::string> content;
+  std::shared_ptr<const std::string> content;  // of a snapshot, once it is fixed
   std::uint64_t nlookup = 0;
 };
 
@@ -127,6 +128,9 @@ class Virtual {
   [[nodiscard]] bool find(std::uint64_t nodeid, VirtualNode& node) noexcept;
   [[nodiscard]] VirtualNode enter(LotId scope, const std::string& directory, const std::string& path,
                                   const VirtualAnswer& answer) noexcept;
+  // Runs `then` with the node as it is, a snapshot with its content; it answers the request.
+  using Shown = std::function<void(int fd, std::uint64_t unique, const VirtualNode&)>;
+  void with_content(Request& request, const VirtualNode& node, Shown then) noexcept;
   void lookup(Request& request, const VirtualNode& parent) noexcept;
   void getattr(Request& request, const VirtualNode& node) noexcept;
   void statx(Request& request, const VirtualNode& node) noexcept;

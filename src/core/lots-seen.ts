@@ -53,6 +53,20 @@ export class LotsSeen {
     return this.#all;
   }
 
+  /** Their names, in the same order. */
+  names(): string[] {
+    const lots = this.#isWhole ? [...this.#book.all()] : this.#lotsInScope();
+    const seen = lots.map((lot) => this.relative(lot));
+    return seen.sort(inOrder).map(({ name }) => name);
+  }
+
+  /** The first so many, without a look at the others' usage. */
+  first(most: number): LotSnapshot[] {
+    return this.names()
+      .slice(0, most)
+      .flatMap((name) => this.get(this.named(name)?.id ?? 0) ?? []);
+  }
+
   /** The lot of that number, where it is seen. */
   get(id: LotId): LotSnapshot | undefined {
     const lot = this.sees(id) ? this.#book.get(id) : undefined;
@@ -107,10 +121,7 @@ export class LotsSeen {
     const usageOf = (id: LotId) => all?.get(id) ?? (all === undefined ? this.#usage.usageOf(id) : NO_USAGE);
     const totals = new Totals(this.#book, usageOf);
     const found = [...lots].map((lot) => ({ lot: this.relative(lot), own: usageOf(lot.id), used: totals.of(lot.id) }));
-    return found.sort((a, b) => {
-      if (a.lot.id === DEFAULT_LOT_ID || b.lot.id === DEFAULT_LOT_ID) return a.lot.id === DEFAULT_LOT_ID ? -1 : 1;
-      return compareBytes(a.lot.name, b.lot.name);
-    });
+    return found.sort((a, b) => inOrder(a.lot, b.lot));
   }
 
   /** The lot as it is seen. */
@@ -128,6 +139,12 @@ export class LotsSeen {
     const { directory } = this.#scope;
     return directory === '/' || path === directory || path.startsWith(`${directory}/`) ? relativeTo(path, directory) : path;
   }
+}
+
+/** The default lot first, then by name, bytewise. */
+function inOrder(a: Lot, b: Lot): number {
+  if (a.id === DEFAULT_LOT_ID || b.id === DEFAULT_LOT_ID) return a.id === DEFAULT_LOT_ID ? -1 : 1;
+  return compareBytes(a.name, b.name);
 }
 
 /** Usage with that of all lots below, for many lots at once: in time that grows with the lots, where none has two ways down. */

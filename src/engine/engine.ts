@@ -197,13 +197,12 @@ export interface EngineOptions {
 /** One file or directory of /.vreserve, as the control plane answers a lookup. */
 export interface VirtualNode {
   /**
-   * directory; snapshot: `content` is what every open of this lookup reads; stream: read piece by piece,
+   * directory; snapshot: its content is asked for once, and what every open of this lookup reads; stream: read piece by piece,
    * grows (the ledger); control: takes writes.
    */
   kind: 'directory' | 'snapshot' | 'stream' | 'control';
   /** Permission bits, such as 0o444. */
   mode: number;
-  content?: Buffer;
   /** Size of a stream now. */
   sizeBytes?: number;
   mtimeMs: number;
@@ -218,6 +217,8 @@ export interface VirtualNode {
 export type VirtualRequest = { token: number; scope: LotId; directory: string } & (
   | { op: 'lookup'; path: string }
   | { op: 'list'; path: string }
+  /** Of a snapshot; the reply's `data`. */
+  | { op: 'content'; path: string }
   /** Open of a stream or of control; the reply's `handle` comes back in the requests below. */
   | { op: 'open'; path: string; caller: Caller; forWriting: boolean }
   | { op: 'read'; handle: number; offsetBytes: number; lengthBytes: number }

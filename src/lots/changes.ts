@@ -1,6 +1,7 @@
 // LotMan's changes: from its JSON to a change of the book, judged by who asks, made by the host.
 
 import type { LotChange } from '../core/book.js';
+import { checkBytes } from '../core/bytes.js';
 import {
   addLot,
   addToLot,
@@ -294,6 +295,7 @@ export class LotChanges {
         const reason = `The attempted delta update would result in storing negative values for the key ${key}.`;
         throw new VreserveError('NEGATIVE_USAGE', { reason });
       }
+      checkBytes(usage[field]);
     }
     return usage;
   }

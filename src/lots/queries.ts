@@ -82,7 +82,7 @@ export class LotQueries {
   }
 
   list(): string[] {
-    return this.#seen.all().map(({ lot }) => lot.name);
+    return this.#seen.names();
   }
 
   owners(name: string, recursive: boolean): string[] {

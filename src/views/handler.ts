@@ -63,6 +63,10 @@ export class ViewHandler {
         const entry = this.#entry(request);
         return entry.kind === 'directory' ? { names: entry.list() } : { errno: 'ENOTDIR' };
       }
+      case 'content': {
+        const entry = this.#entry(request);
+        return entry.kind === 'snapshot' ? { data: Buffer.from(await entry.render()) } : { errno: 'EINVAL' };
+      }
       case 'open':
         return this.#openFile(request);
       case 'read':
@@ -94,7 +98,7 @@ export class ViewHandler {
         return { node: { ...node, sizeBytes: await this.#stream(request).sizeBytes() } };
       }
       case 'snapshot':
-        return { node: { kind: 'snapshot', mode: 0o444, mtimeMs, content: Buffer.from(await entry.render()) } };
+        return { node: { kind: 'snapshot', mode: 0o444, mtimeMs } };
     }
   }
 
@@ -127,7 +131,8 @@ export class ViewHandler {
   }
 
   #entry({ path, ...seenFrom }: SeenFrom & { path: string }): Entry {
-    const entry = entryAt(path, () => this.#snapshot(seenFrom), this.#parts.users.name);
+    const snapshot = this.#snapshot(seenFrom);
+    const entry = entryAt(path, () => snapshot, this.#parts.users.name);
     if (entry === null) throw new VreserveError('SYSTEM', { errno: 'ENOENT', reason: 'no such file' });
     return entry;
   }

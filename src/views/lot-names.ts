@@ -4,11 +4,19 @@ import { createHash } from 'node:crypto';
 
 const MAX_NAME_BYTES = 255;
 
+/** Nothing to encode but slashes. */
+const PLAIN = /^[A-Za-z0-9_/-][A-Za-z0-9._/-]*$/;
+
 /**
  * The name with `/`, `%` and control characters percent-encoded, so that any lot has a file name. One that would be
  * longer than 255 bytes is cut, and ends in `~` and 16 digits of its SHA-256.
  */
 export function fileNameOf(lotName: string): string {
+  // Most names are like this, and there may be many.
+  if (PLAIN.test(lotName)) {
+    const encoded = lotName.replaceAll('/', '%2F');
+    if (encoded.length <= MAX_NAME_BYTES) return encoded;
+  }
   const encoded = lotName.replace(/[/%\p{Cc}]|^\.+$/gu, (text) =>
     [...Buffer.from(text)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
   );

@@ -2,7 +2,7 @@
 
 import { Counter, Gauge, Registry } from 'prom-client';
 import { grantBytes, type LotUsage, type Policy, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot } from '../core/lots-seen.js';
+import type { LotsSeen } from '../core/lots-seen.js';
 import type { PoolSnapshot, Snapshot } from '../core/snapshot.js';
 
 const POOL: [keyof PoolSnapshot, string, string][] = [
@@ -40,12 +40,13 @@ export async function renderMetrics(snapshot: Snapshot): Promise<string> {
   );
   for (const [key, name, help] of POOL) new Gauge({ name: `vreserve_pool_${name}_bytes`, help, registers }).set(pool[key]);
   new Gauge({ name: 'vreserve_lots', help: 'Lots, the default lot included.', registers }).set(snapshot.lots.count);
-  lotGauges(snapshot.lots.all().slice(0, MOST_LOTS), registers);
+  lotGauges(snapshot.lots, registers);
   requestCounter(snapshot.requests, registers);
   return registry.metrics();
 }
 
-function lotGauges(lots: readonly LotSnapshot[], registers: Registry[]): void {
+function lotGauges(seen: LotsSeen, registers: Registry[]): void {
+  const lots = seen.count <= MOST_LOTS ? seen.all() : seen.first(MOST_LOTS);
   for (const [name, help, value] of LOT) {
     const gauge = new Gauge({ name: `vreserve_lot_${name}`, help, labelNames: ['lot'], registers });
     for (const { lot, used } of lots) gauge.labels(lot.name).set(value(used, lot.policy));

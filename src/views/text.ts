@@ -1,5 +1,8 @@
 // Text for people: tables whose columns line up.
 
+/** Half of a letter beyond U+FFFF. */
+const SURROGATE = /[\ud800-\udfff]/;
+
 /** Printable ASCII, which is nearly all there is. */
 const PLAIN = /^[ -~]*$/;
 
@@ -43,5 +46,5 @@ export function shorten(text: string, most: number): string {
 
 /** Code points, which is what most terminals show in one cell each. */
 function width(text: string): number {
-  return PLAIN.test(text) ? text.length : [...text].length;
+  return SURROGATE.test(text) ? [...text].length : text.length;
 }

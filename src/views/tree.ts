@@ -58,7 +58,7 @@ function inLots(name: string | undefined, file: string | undefined, snapshot: ()
   if (name === undefined) {
     return {
       kind: 'directory',
-      list: () => now.lots.all().map(({ lot }) => ({ name: fileNameOf(lot.name), kind: 'directory' })),
+      list: () => now.lots.names().map((each) => ({ name: fileNameOf(each), kind: 'directory' })),
     };
   }
   const found = lotOfFile(name, now);

@@ -17,7 +17,7 @@ export interface LotLine {
   row: Row;
   /** Seconds, or MiB. */
   byCount: Map<Count, Spread>;
-  /** How fast it is with all lots, where with the fewest that were measured it is 1; null for memory. */
+  /** Of what is to stay as it is: how fast it is with all lots, where with the fewest that were measured it is 1. */
   ratio: Spread | null;
 }
 
@@ -31,7 +31,8 @@ export function summarizeLots(values: LotValues): LotLine[] {
     const byCount = new Map([...measured].flatMap(([count, all]) => [[count, spreadOf(all)] as const]));
     const many = measured.get(MANY) ?? [];
     const base = values.get(FLAT_OF[row.id] ?? row.id)?.get(ONE) ?? measured.get(THOUSAND) ?? [];
-    const ratio = row.kind === 'memory' ? null : spreadOf(many.map((value, i) => (base[i] ?? Number.NaN) / value));
+    const ratio =
+      row.kind !== 'charge' && row.kind !== 'line' ? null : spreadOf(many.map((value, i) => (base[i] ?? Number.NaN) / value));
     const known = [...byCount].flatMap(([count, spread]) => (spread === null ? [] : [[count, spread] as const]));
     return [{ row, byCount: new Map(known), ratio }];
   });

@@ -138,8 +138,9 @@ export async function controlPlane(
     ask,
     async cat(path, scope = 1) {
       const reply = await ask({ op: 'lookup', path, scope });
-      if ('node' in reply) return String((reply as { node: { content?: Buffer } }).node.content);
-      return outcome(reply);
+      if (!('node' in reply)) return outcome(reply);
+      const content = await ask({ op: 'content', path, scope });
+      return 'data' in content ? String(content.data) : outcome(content);
     },
     async control(caller, scope = 1) {
       const reply = await ask({ op: 'open', path: 'control', scope, caller, forWriting: true });

@@ -186,8 +186,8 @@ t.test('lots of other kinds than reservations', async (t) => {
     ['/one', '/two/in', '/two'],
     ['/two', '/in', '/one'],
   ] as const) {
-    const reply = await ask({ op: 'lookup', path: 'report.json', scope, directory });
-    const seen = JSON.parse(String((reply as { node: { content: Buffer } }).node.content));
+    const reply = await ask({ op: 'content', path: 'report.json', scope, directory });
+    const seen = JSON.parse(String((reply as { data: Buffer }).data));
     t.match(
       seen.lots.map((each: { name: string; paths: { path: string }[] }) => [
         each.name,
