@@ -36,7 +36,7 @@ backing directory. Within a round every job runs on every target in turn, so tha
 The part "${LOTS}" compares mounts with 1, 1,000 and 100,000 lots: mounting, reports, writing, and adding lots.
 
   --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
-  --quick           shorter jobs and fewer files: about 10 minutes instead of 35, and only a hint
+  --quick           shorter jobs and fewer files: about 8 minutes instead of 35, and only a hint
   --on WHERE        tmpfs, disk or both (default both)
   --directory DIR   where "disk" is (default ${tmpdir()})
   --only NAME,...   these jobs and targets only (the backing directory is always measured), or "${LOTS}"
