@@ -28,7 +28,7 @@ export const ROWS = [
   { id: 'append', title: 'append 4 KiB, no lot above', column: 'a4K', kind: 'charge' },
   { id: 'append-deep', title: `append 4 KiB, ${DEPTH} deep`, column: 'a4K20', kind: 'charge' },
   { id: 'create', title: 'create a file, no lot above', column: 'create', kind: 'charge' },
-  { id: 'create-deep', title: `create a file, ${DEPTH} deep`, column: 'crea20', kind: 'charge' },
+  { id: 'create-deep', title: `create a file, ${DEPTH} deep`, column: 'cr20', kind: 'charge' },
   { id: 'reserve', title: 'reserve', column: 'res', kind: 'line' },
   { id: 'reserve-8', title: '... 8 at once', column: 'resx8', kind: 'line' },
   { id: 'update', title: 'lot update', column: 'upd', kind: 'line' },
@@ -59,8 +59,8 @@ interface Amounts {
   lines: number;
 }
 
-const FULL: Amounts = { mounts: 3, reads: 3, slices: 8, sliceMs: 400, files: 2000, chunks: 4, lines: 500 };
-const QUICK: Amounts = { mounts: 2, reads: 2, slices: 4, sliceMs: 250, files: 1000, chunks: 2, lines: 250 };
+const FULL: Amounts = { mounts: 3, reads: 3, slices: 16, sliceMs: 200, files: 1000, chunks: 4, lines: 500 };
+const QUICK: Amounts = { mounts: 2, reads: 2, slices: 6, sliceMs: 150, files: 1000, chunks: 2, lines: 250 };
 
 const THREADS = 8;
 const LINES = fileURLToPath(new URL('./lot-lines.js', import.meta.url));
@@ -175,24 +175,21 @@ class Part {
     }
   }
 
+  /** Short, and all places in turn: what is compared is measured within seconds. */
   async #append(mounts: readonly Mounted[]): Promise<void> {
     const { sliceMs } = this.#amounts;
-    for (const mounted of this.#inTurn(mounts)) {
-      for (const [id, path] of [...places('append', mounted)]) {
-        const words = ['append', join(mounted.mnt, path), String(KIB4), String(sliceMs / 1000)];
-        const { append } = JSON.parse(await this.#session.command(this.#program, words)) as { append: number };
-        this.#record(id, mounted, KIB4 / 2 ** 20 / append);
-      }
+    for (const { mounted, path, id } of this.#inTurn(placesOf(mounts, 'append'))) {
+      const words = ['append', join(mounted.mnt, path), String(KIB4), String(sliceMs / 1000)];
+      const { append } = JSON.parse(await this.#session.command(this.#program, words)) as { append: number };
+      this.#record(id, mounted, KIB4 / 2 ** 20 / append);
     }
   }
 
   async #create(mounts: readonly Mounted[]): Promise<void> {
     const { files } = this.#amounts;
-    for (const mounted of this.#inTurn(mounts)) {
-      for (const [id, path] of [...places('create', mounted)]) {
-        const said = await this.#session.command(this.#program, ['files', join(mounted.mnt, path), String(files)]);
-        this.#record(id, mounted, (JSON.parse(said) as { create: number }).create / files);
-      }
+    for (const { mounted, path, id } of this.#inTurn(placesOf(mounts, 'create'))) {
+      const said = await this.#session.command(this.#program, ['files', join(mounted.mnt, path), String(files)]);
+      this.#record(id, mounted, (JSON.parse(said) as { create: number }).create / files);
     }
   }
 
@@ -246,21 +243,20 @@ class Part {
   }
 
   /** Every time another one is the first. */
-  #inTurn(mounts: readonly Mounted[]): Mounted[] {
+  #inTurn<T>(all: readonly T[]): T[] {
     this.#turn += 1;
-    const from = this.#turn % mounts.length;
-    const turned = [...mounts.slice(from), ...mounts.slice(0, from)];
+    const from = this.#turn % all.length;
+    const turned = [...all.slice(from), ...all.slice(0, from)];
     return this.#turn % 2 === 0 ? turned : turned.reverse();
   }
 }
 
-function places<Id extends 'append' | 'create'>(id: Id, { count }: Mounted): [Id | `${Id}-deep`, string][] {
-  return count > DEPTH
-    ? [
-        [id, FLAT],
-        [`${id}-deep`, chainPath(DEPTH)],
-      ]
-    : [[id, FLAT]];
+/** Where is written: in a lot without others around it, and in the deepest of a chain. */
+function placesOf<Id extends 'append' | 'create'>(mounts: readonly Mounted[], id: Id) {
+  return mounts.flatMap((mounted): { mounted: Mounted; path: string; id: Id | `${Id}-deep` }[] => {
+    const flat = { mounted, path: FLAT, id };
+    return mounted.count > DEPTH ? [flat, { mounted, path: chainPath(DEPTH), id: `${id}-deep` }] : [flat];
+  });
 }
 
 async function seconds(work: () => Promise<unknown>): Promise<number> {
