@@ -255,6 +255,8 @@ void note_last(Inode& inode, const struct stat& st) noexcept {
 void lose_name(Engine& engine, Inode& inode, const Inode& parent, const char* name, const struct stat& st,
                Fd&& spare) noexcept {
   inode.nlink = static_cast<std::uint32_t>(st.st_nlink) - 1;
+  // What it holds stays with it while it has other names, or is open; a count may have seen it by this name all the same.
+  engine.meter.touch(engine.lot_of(inode));
   if (inode.nlink == 0) {
     inode.unlinked = true;
     engine.inodes.clear_name(inode);

@@ -256,6 +256,7 @@ void op_link(Engine& engine, Request& request, Inode& parent) noexcept {
     if (error == 0 && ::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) error = errno;
     if (error == 0) {
       inode->nlink = static_cast<std::uint32_t>(st.st_nlink);
+      engine.meter.touch(lot);  // a count may have passed the new name, and not the old one yet
       if (inode->name == nullptr) {
         inode->unlinked = false;  // an O_TMPFILE that got its name
         engine.inodes.set_name(*inode, &parent, name);
