@@ -30,7 +30,7 @@ const CANNOT_COMPLETE = `${CANNOT_REMOVE}The operation cannot be completed as re
 
 /**
  * A new lot, and `children` that become its own: where one of them had a parent of the new lot, the new lot takes that
- * parent's place. Throws LOT_EXISTS, LOT_CYCLE, PATH_TAKEN.
+ * parent's place. Throws LOT_EXISTS, LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME.
  */
 export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): LotChange {
   if (book.named(lot.name) !== undefined) {
@@ -50,7 +50,7 @@ export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): Lot
   return draft.change();
 }
 
-/** Throws NO_SUCH_LOT (a parent), NO_SUCH_PATH, LOT_CYCLE, PATH_TAKEN. */
+/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT. */
 export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange {
   const draft = new Draft(book);
   let changed: Lot = { ...lot, ...update.owner, policy: { ...lot.policy, ...update.policy } };

@@ -39,7 +39,7 @@ import type {
 } from './schema.js';
 import { bytesOfGb, foreignPath, isMeasured, policyOf, USAGE_NAMES } from './wire.js';
 
-const CANNOT_STORE = 'The lot does not exist, so ';
+const NOT_THERE = 'The lot does not exist, so ';
 
 /** What one caller changes. Each change is made whole or not at all; refusals are those of the design and of LotMan. */
 export class LotChanges {
@@ -120,7 +120,7 @@ export class LotChanges {
           parents.map(({ id }) => id),
         );
       },
-      `That was easy! ${CANNOT_STORE}nothing can be added to it.`,
+      `That was easy! ${NOT_THERE}nothing can be added to it.`,
     );
   }
 
@@ -184,7 +184,7 @@ export class LotChanges {
   }
 
   #removing(name: string, plan: (lot: Lot) => LotChange): Promise<void> {
-    const missing = `That was easy! ${CANNOT_STORE}it doesn't have to be removed.`;
+    const missing = `That was easy! ${NOT_THERE}it doesn't have to be removed.`;
     return this.#changing(name, async (lot) => plan(lot), missing, 'removal');
   }
 
