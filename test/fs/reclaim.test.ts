@@ -385,8 +385,11 @@ const RECLAIM: LotCase[] = [
 
 t.test('reclaim', { timeout: 250_000 }, (t) => onEachLotMount(t, RECLAIM));
 
+/** How full a pool is must follow what is written to the byte; a disk's filesystem preallocates, and frees later. */
+const needsTmpfs = 'how full a pool is follows its files at once on a tmpfs only';
+
 for (const column of LOT_COLUMNS) {
-  t.test(`by itself: ${column.name}`, { skip: column.skip }, async (t) => {
+  t.test(`by itself: ${column.name}`, { skip: column.skip || (column.on === 'tmpfs' ? false : needsTmpfs) }, async (t) => {
     const watermarks = ['--high-watermark', '60%', '--low-watermark', '40%'];
     const { m, p, ops } = await lotMount(t, column, watermarks, '32m');
     const at = (path: string) => join(m.mnt, path);
