@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Lots } from '../../src/client/lots.js';
 import type { ReclaimedFile, ReclaimReport } from '../../src/views/host.js';
-import { file, NOBODY, type Row, soon } from '../helpers/columns.js';
+import { type Column, file, NOBODY, type Row, soon } from '../helpers/columns.js';
 import {
   addJson,
   CAPACITY,
@@ -386,10 +386,12 @@ const RECLAIM: LotCase[] = [
 t.test('reclaim', { timeout: 250_000 }, (t) => onEachLotMount(t, RECLAIM));
 
 /** How full a pool is must follow what is written to the byte; a disk's filesystem preallocates, and frees later. */
-const needsTmpfs = 'how full a pool is follows its files at once on a tmpfs only';
+function whyNotBySelf({ skip, on }: Column): string | false {
+  return skip || (on === 'tmpfs' ? false : 'how full a pool is follows its files at once on a tmpfs only');
+}
 
 for (const column of LOT_COLUMNS) {
-  t.test(`by itself: ${column.name}`, { skip: column.skip || (column.on === 'tmpfs' ? false : needsTmpfs) }, async (t) => {
+  t.test(`by itself: ${column.name}`, { skip: whyNotBySelf(column) }, async (t) => {
     const watermarks = ['--high-watermark', '60%', '--low-watermark', '40%'];
     const { m, p, ops } = await lotMount(t, column, watermarks, '32m');
     const at = (path: string) => join(m.mnt, path);
@@ -484,7 +486,7 @@ t.test('a mount that is not there', async (t) => {
 });
 
 for (const column of LOT_COLUMNS.slice(0, 1)) {
-  t.test('what is in use does not keep the rest from going by itself', { skip: column.skip }, async (t) => {
+  t.test('what is in use does not keep the rest from going by itself', { skip: whyNotBySelf(column) }, async (t) => {
     const { m, p } = await lotMount(t, column, ['--high-watermark', '60%', '--low-watermark', '40%'], '32m');
     const at = (path: string) => join(m.mnt, path);
     await p.ops.do(`mkdir ${at('old')}`);
