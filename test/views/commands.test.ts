@@ -2,6 +2,7 @@
 
 import t from 'tap';
 import { VreserveError } from '../../src/core/errors.js';
+import type { Caller } from '../../src/engine/engine.js';
 import { AT_MS, CONFINED, type ControlPlane, controlPlane, ROOT, user } from '../helpers/control-plane.js';
 
 const root = { caller: ROOT, scope: 1, directory: '/' };
@@ -465,4 +466,30 @@ t.test('a time that comes while a change is committed', async (t) => {
   t.equal(engine.lots.get(id)?.spec.setsAside, false, 'the data plane is told');
   await plane.heartbeat.beat();
   t.match(await plane.lines('expiration'), [{ lot: '/a' }], 'and the journal');
+});
+
+t.test('of many refusals of one user some are lines of the journal', async (t) => {
+  const plane = await controlPlane(t.testdir(), { reserveBy: 'root' });
+  const ask = (caller: Caller) =>
+    t.rejects(plane.keeper.extend('/none', 1, { caller, scope: 1, directory: '/' }), { code: 'NO_SUCH_LOT' });
+  for (let i = 0; i < 25; i++) await ask(user(8));
+  t.equal((await plane.lines('refusal')).length, 20, 'so many in a second');
+  await ask(user(9));
+  t.equal((await plane.lines('refusal')).length, 21, "another user's");
+  plane.now.ms += 1000;
+  await ask(user(8));
+  t.match((await plane.lines('refusal')).at(-1), { owner: '8', unsaid: 5 }, 'the next one tells how many there were');
+  for (let i = 0; i < 25; i++) await ask(ROOT);
+  t.equal((await plane.lines('refusal')).length, 47, 'all of an administrator');
+});
+
+t.test("what is about the whole mount is not asked through a lot's own .vreserve", async (t) => {
+  const { keeper, engine } = await controlPlane(t.testdir());
+  const { id } = await keeper.reserve('/a', 10, {}, root);
+  const inside = { caller: ROOT, scope: id, directory: '/a' };
+  await t.rejects(
+    keeper.check(true, inside, () => {}),
+    { code: 'NOT_YOURS' },
+  );
+  t.notOk(engine.calls.includes('count true'), 'nothing was counted');
 });
