@@ -21,6 +21,10 @@ export const COMMANDS: Record<string, Entry> = {
   report: { summary: 'show the pool and its lots', load: async () => (await import('./report.js')).report },
   check: { summary: 'count the backing and compare', load: async () => (await import('./check.js')).check },
   ledger: { summary: 'show the journal', load: async () => (await import('./ledger.js')).ledger },
+  spool: {
+    summary: 'queues of files that processes share',
+    load: async () => (await import('./spool.js')).spoolCommand(process.argv.slice(2)),
+  },
   demo: { summary: 'see it work, in 20 seconds', load: async () => (await import('./demo.js')).demo },
   daemon: { summary: null, load: async () => (await import('./daemon.js')).daemon },
 };

@@ -8,7 +8,9 @@ import type { LotsMeasurement } from './lots.js';
 import { type LotLine, lotsColumns, lotsValues } from './lots-summary.js';
 import { METRICS } from './metrics.js';
 import type { Options } from './options.js';
+import type { Place } from './place.js';
 import type { Measurement } from './run.js';
+import { SPOOL_ROWS, type SpoolLine } from './spool.js';
 import { chargingCost, type Line } from './summary.js';
 
 const FILE = join(ROOT, 'test/performance.txt');
@@ -59,6 +61,24 @@ function columnsOfLots(): string {
 export async function appendLots(options: Options, { place }: LotsMeasurement, lines: readonly LotLine[]): Promise<void> {
   const words = [...where(place.filesystem), `${options.rounds}${options.quick ? ' quick' : ''}`];
   await addRows(columnsOfLots(), [row(words, lotsValues(lines), options.note)]);
+}
+
+/** Rows of what spools do: native as it was measured, the others as a ratio. */
+export async function appendSpool(options: Options, place: Place, lines: readonly SpoolLine[]): Promise<void> {
+  const words = [...where(place.filesystem), `${options.rounds}${options.quick ? ' quick' : ''}`];
+  const titles = new Set(lines.flatMap(({ byPlace }) => [...byPlace.keys()]));
+  const rows = [...titles].map((title, i) => {
+    const numbers = lines.map(({ row: { unit }, byPlace, ratios }) =>
+      i > 0 ? ratios.get(title)?.median.toFixed(2) : byPlace.get(title)?.median.toFixed(unit === 'ms' ? 2 : 0),
+    );
+    return row(
+      [...words, title],
+      numbers.map((text) => text ?? '-'),
+      i === 0 ? options.note : '',
+    );
+  });
+  const head = row([...HEAD, 'spool'], [...SPOOL_ROWS.map(({ column }) => column)], 'what changed');
+  await addRows(head, rows);
 }
 
 function where(filesystem: string): string[] {

@@ -3,12 +3,13 @@ import { release } from 'node:os';
 import { readVersion } from '../../src/version.js';
 import { inSession, Session } from '../helpers/session.js';
 import { judge } from './goals.js';
-import { appendHistory, appendLots } from './history.js';
+import { appendHistory, appendLots, appendSpool } from './history.js';
 import { measureLots } from './lots.js';
 import { aboutMemory, judgeLots, lotsJson, lotsTable, summarizeLots } from './lots-summary.js';
 import { HELP, type Options, parseOptions, UsageError } from './options.js';
-import { compileProgram, describe, describeLots, makePlace, type Place } from './place.js';
+import { compileProgram, describe, describeLots, describeSpool, makePlace, type Place } from './place.js';
 import { type Measurement, measure, type Say } from './run.js';
+import { judgeSpool, measureSpool, spoolJson, spoolPlaces, spoolTable, summarizeSpool } from './spool.js';
 import { type Line, summarize } from './summary.js';
 import { goalTable, table } from './table.js';
 
@@ -77,6 +78,28 @@ async function manyLots(
   }
 }
 
+/** The part about spools; what went wrong, or null. */
+async function spools(
+  session: Session,
+  place: Place,
+  options: Options,
+  result: Record<string, unknown>,
+  { say, clear }: { say: Say; clear: () => void },
+): Promise<string | null> {
+  try {
+    const places = await spoolPlaces(session, place);
+    const lines = summarizeSpool(await measureSpool(session, places, options, say), places);
+    clear();
+    if (options.json) result.spool = spoolJson(lines);
+    else print(`${describeSpool(options, place)}\n\n${spoolTable(lines, places)}\n${goalTable(judgeSpool(lines))}\n`);
+    if (options.append) await appendSpool(options, place, lines);
+    return null;
+  } catch (error) {
+    session.signal.throwIfAborted();
+    return `${place.filesystem}, spools: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
 async function bench(session: Session, options: Options): Promise<number> {
   const teller_ = teller();
   const results: Record<string, unknown>[] = [];
@@ -111,6 +134,10 @@ async function bench(session: Session, options: Options): Promise<number> {
     }
     if (options.lots) {
       const failure = await manyLots(inner, place, program, options, result, teller_);
+      if (failure !== null) failures.push(failure);
+    }
+    if (options.spool) {
+      const failure = await spools(inner, place, options, result, teller_);
       if (failure !== null) failures.push(failure);
     }
     results.push(result);

@@ -14,10 +14,12 @@ export interface Options {
   /** Parent of the directory that is measured on disk. */
   directory: string;
   targets: ReadonlySet<string>;
-  /** Empty where only LOTS was asked for. */
+  /** Empty where only other parts were asked for. */
   jobs: ReadonlySet<string>;
   /** Measure what many lots cost. */
   lots: boolean;
+  /** Measure spools. */
+  spool: boolean;
   quick: boolean;
   append: boolean;
   json: boolean;
@@ -26,20 +28,23 @@ export interface Options {
 
 const LAUNCHED = 'scripts/bench';
 
-/** The part that is no job: it compares mounts with few and with many lots. */
+/** The parts that are no jobs: mounts with few and with many lots, and spools. */
 const LOTS = 'lots';
+const SPOOL = 'spool';
+const PARTS: readonly string[] = [LOTS, SPOOL];
 
 export const HELP = `usage: ${LAUNCHED} [options]
 
 Measures this mount beside its backing directory and beside bindfs, mergerfs and fuse-overlayfs, and prints ratios to the
 backing directory. Within a round every job runs on every target in turn, so that what else the machine does meets all alike.
 The part "${LOTS}" compares mounts with 1, 1,000 and 100,000 lots: mounting, reports, writing, and adding lots.
+The part "${SPOOL}" compares spools in a native directory and in a mount: entries a second, and the time until who waits is woken.
 
   --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
   --quick           shorter jobs and fewer files: about 8 minutes instead of 35, and only a hint
   --on WHERE        tmpfs, disk or both (default both)
   --directory DIR   where "disk" is (default ${tmpdir()})
-  --only NAME,...   these jobs and targets only (the backing directory is always measured), or "${LOTS}"
+  --only NAME,...   these jobs and targets only (the backing directory is always measured), or "${LOTS}", "${SPOOL}"
   --append          append rows to test/performance.txt
   --note TEXT       with --append: what changed
   --json            print JSON
@@ -69,7 +74,7 @@ export function parseOptions(args: readonly string[]): Options | null {
   if (on !== 'tmpfs' && on !== 'disk' && on !== 'both') throw new UsageError(`--on must be tmpfs, disk or both, not '${on}'`);
   const only = values.only?.split(',').filter((name) => name !== '') ?? [];
   const names = { jobs: JOBS.map((job) => job.name), targets: TARGETS.map((target) => target.name) };
-  const unknown = only.find((name) => name !== LOTS && !names.jobs.includes(name) && !names.targets.includes(name));
+  const unknown = only.find((name) => !PARTS.includes(name) && !names.jobs.includes(name) && !names.targets.includes(name));
   if (unknown !== undefined) throw new UsageError(`no job or target '${unknown}'; --help lists them`);
   const chosen = (all: readonly string[]): Set<string> => {
     const some = all.filter((name) => only.includes(name));
@@ -82,8 +87,9 @@ export function parseOptions(args: readonly string[]): Options | null {
     on: on === 'both' ? ['tmpfs', 'disk'] : [on],
     directory: values.directory ?? tmpdir(),
     targets: chosen(names.targets).add('native'),
-    jobs: only.length > 0 && only.every((name) => name === LOTS) ? new Set() : chosen(names.jobs),
+    jobs: only.length > 0 && only.every((name) => PARTS.includes(name)) ? new Set() : chosen(names.jobs),
     lots: only.length === 0 || only.includes(LOTS),
+    spool: only.length === 0 || only.includes(SPOOL),
     quick: values.quick,
     append: values.append,
     json: values.json,
