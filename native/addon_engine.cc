@@ -38,6 +38,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                        {InstanceMethod("openBacking", &EngineObject::open_backing),
                         InstanceMethod("lock", &EngineObject::lock), InstanceMethod("setPool", &EngineObject::set_pool),
                         InstanceMethod("addLot", &EngineObject::add_lot), InstanceMethod("bind", &EngineObject::bind),
+                        InstanceMethod("serveSpool", &EngineObject::serve_spool),
                         InstanceMethod("count", &EngineObject::count), InstanceMethod("mount", &EngineObject::mount),
                         InstanceMethod("reply", &EngineObject::reply),
                         InstanceMethod("resolve", &EngineObject::resolve),
@@ -135,6 +136,13 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value bind(const Napi::CallbackInfo& info) {
     engine_->bind(bound_path(info[0]));
+    return info.Env().Undefined();
+  }
+
+  Napi::Value serve_spool(const Napi::CallbackInfo& info) {
+    if (const int error = engine_->serve_spool(spool_layout(info[0])); error != 0) {
+      fail(info.Env(), error, "cannot serve the spool");
+    }
     return info.Env().Undefined();
   }
 

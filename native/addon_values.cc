@@ -15,7 +15,8 @@ int number_of(const std::string& name) {
   return EIO;
 }
 
-constexpr std::array kOps{"lookup", "list", "open", "read", "write", "flush", "release", "setxattr", "content"};
+constexpr std::array kOps{"lookup", "list", "open", "read", "write", "flush", "release", "setxattr", "content",
+                          "interrupt"};
 constexpr std::array kKinds{"directory", "snapshot", "stream", "control"};
 
 VirtualKind kind_of(const std::string& name) {
@@ -83,6 +84,13 @@ LotSpec lot_spec(const Napi::Value& value) {
   spec.policy.sets_aside = truth(object.Get("setsAside"));
   spec.policy.may_grow = truth(object.Get("mayGrow"));
   return spec;
+}
+
+SpoolLayout spool_layout(const Napi::Value& value) {
+  const auto object = value.As<Napi::Object>();
+  return {.spool = each(object.Get("spool"), text),
+          .queue = each(object.Get("queue"), text),
+          .making = text(object.Get("making"))};
 }
 
 BoundPath bound_path(const Napi::Value& value) {

@@ -42,6 +42,7 @@ template <typename Elements, typename Convert>
 }
 
 [[nodiscard]] LotSpec lot_spec(const Napi::Value& value);
+[[nodiscard]] SpoolLayout spool_layout(const Napi::Value& value);
 [[nodiscard]] BoundPath bound_path(const Napi::Value& value);
 [[nodiscard]] ReshapeRequest reshape_of(const Napi::Value& value);
 [[nodiscard]] Phase phase_of(const Napi::Value& value);

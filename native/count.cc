@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <condition_variable>
@@ -25,6 +26,8 @@ namespace vreserve {
 namespace {
 
 constexpr std::string_view kOwnData = ".vreserve";
+// What of it is served, and so is charged.
+constexpr std::array<std::string_view, 1> kServed{"spool"};
 constexpr std::int64_t kReportEvery = 1024;  // entries
 
 void add_to(std::int64_t& sum, std::int64_t value) noexcept {
@@ -174,6 +177,12 @@ class Walk {
     wake_.notify_one();
   }
 
+  // Where one is not there, or is no directory, there is nothing to read.
+  void push_served() {
+    const auto own = std::make_shared<const std::string>(join("/", kOwnData));
+    for (const std::string_view name : kServed) push({own, std::string(name)});
+  }
+
   // False when all is read, or nothing more is to be.
   bool take(Item& item) {
     std::unique_lock lock(mutex_);
@@ -245,7 +254,11 @@ class Walk {
         const auto* const entry = reinterpret_cast<const dirent64*>(worker.entries.get() + at);
         at += entry->d_reclen;
         const std::string_view name = entry->d_name;
-        if (name == "." || name == ".." || (path == "/" && name == kOwnData)) continue;
+        if (name == "." || name == "..") continue;
+        if (path == "/" && name == kOwnData) {
+          push_served();
+          continue;
+        }
         if (++entries % kReportEvery == 0 && !report(worker.tally)) return;
         if (entry->d_type == DT_DIR) {
           push({shared, std::string(name)});

@@ -80,8 +80,9 @@ struct CountOutcome {
 };
 
 // Counts what is at `path` (absolute in the mount; "/" is root_fd itself; a file counts as itself; absent counts nothing).
-// Each entry belongs to the lot that `paths` gives it. Not counted: `.vreserve` directly below the root (unless `path`
-// leads into it), and anything on another device than root_fd. No symlink is followed: below one, all is absent.
+// Each entry belongs to the lot that `paths` gives it. Of `.vreserve` directly below the root only the served `spool` is
+// counted (unless `path` leads into it), and nothing on another device than root_fd. No symlink is followed: below one,
+// all is absent.
 // What vanishes during the walk is as if it had not been. Sums end at 2^63 - 1. threads: at least 1.
 CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
                         CountProgress& progress) noexcept;

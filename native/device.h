@@ -36,6 +36,8 @@ class Device;
 inline constexpr std::size_t kMaxWrite = 1U << 20;  // as much as max_pages_limit allows
 inline constexpr std::size_t kPage = 4096;
 inline constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;  // one request
+// A day: only this mount changes what it shows, so what the kernel has cached stays right.
+inline constexpr std::uint64_t kCachedSeconds = 86400;
 
 // What a thread that serves requests is doing; written by that thread alone.
 struct Worker {

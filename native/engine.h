@@ -68,6 +68,13 @@ struct Admission {
   std::vector<LotUsage> usages;  // of the lots, in their order
 };
 
+// What a directory that is made in the spool is made of, as the control plane has it. Directories, parents first.
+struct SpoolLayout {
+  std::vector<std::string> spool;  // of one directly below `spool`
+  std::vector<std::string> queue;  // of one below that
+  std::string making;              // how the names begin under which they are made; out of sight
+};
+
 struct Phase {
   LotId id = kNoLot;
   bool sets_aside = true;
@@ -116,6 +123,8 @@ class Engine {
   [[nodiscard]] int add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t objects) noexcept;
   void bind(const BoundPath& bound) noexcept;
   [[nodiscard]] CountReport count(bool repair, CountProgress& progress) noexcept;
+  // Before the mount: `.vreserve/spool` of the backing is served under its name. -ENOENT, -ENOTDIR, -EXDEV.
+  [[nodiscard]] int serve_spool(SpoolLayout&& layout) noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
   // caller: only where it may search the directories; null: everywhere. What lies above `trusted` it need not.
   [[nodiscard]] int resolve(const std::string& path, const Caller* caller, const std::string& trusted,
@@ -153,6 +162,16 @@ class Engine {
   [[nodiscard]] LotId lot_of(Inode& inode) noexcept { return step_of(inode).lot; }
   // The same for the entry `name` of a directory whose lock is not held, by what is there or is to come.
   [[nodiscard]] PathStep step_of_entry(Inode& directory, std::string_view name, bool is_directory) noexcept;
+
+  // How far below `spool` a directory lies: 0 is `spool`, 1 a spool, 2 a queue or what else is in one; -1: not there, or
+  // further. Takes locks upward; the inode's may not be held.
+  [[nodiscard]] int spool_level(Inode& directory) noexcept;
+  // What a new directory `name` in `parent` is made of besides itself; null: nothing.
+  [[nodiscard]] const std::vector<std::string>* layout_of(Inode& parent, const char* name) noexcept;
+  // True for a name under which a directory with its layout is being made.
+  [[nodiscard]] bool is_being_made(Inode& parent, const char* name) noexcept;
+  // mkdirat(2) of a directory with its layout: it appears whole or not at all. 0 or -1 with errno.
+  [[nodiscard]] int make_layout(int parent, const char* name, mode_t mode, const std::vector<std::string>& layout) noexcept;
 
   // A request that would change what a frozen tree holds is parked: true, and it is served when the tree thaws.
   // entry: the name in the directory `inode` that the request makes or takes away. No inode's lock may be held.
@@ -234,6 +253,12 @@ class Engine {
   std::string view_path_;
   bool has_view_ = false;
   Fd view_lock_;
+
+  // Fixed while serving. Held: of `spool` and of the `.vreserve` that it is in, which the kernel never gets to know.
+  Inode* own_ = nullptr;
+  Inode* spool_ = nullptr;
+  SpoolLayout layout_;
+  std::atomic<std::uint64_t> next_made_{1};
 
   std::mutex bind_mutex_;
   std::mutex freeze_mutex_;  // guards freezes_ and the two maps of them

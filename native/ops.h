@@ -52,9 +52,6 @@ void op_interrupt(Engine&, Request&) noexcept;
 
 // --- what they share ---------------------------------------------------------------------------------------------
 
-// A day: only this mount changes what it shows, so what the kernel has cached stays right.
-inline constexpr std::uint64_t kCachedSeconds = 86400;
-
 void fill(const struct stat& st, fuse::Attr& attr) noexcept;
 void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
 // Whether the kernel may keep the inode's attributes: not while it is open for writing, since a store through a mapping

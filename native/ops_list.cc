@@ -81,7 +81,7 @@ void op_readdir(Engine& engine, Request& request, Inode& directory, bool plus) n
         full = true;
         break;
       }
-      const bool hidden = hides && std::strcmp(entry->name, ".vreserve") == 0;
+      const bool hidden = (hides && std::strcmp(entry->name, ".vreserve") == 0) || engine.is_being_made(directory, entry->name);
       stream.position = entry->off;
       if (hidden) continue;
       std::memset(out + filled, 0, need);

@@ -54,7 +54,7 @@ bool is_own_name(Engine& engine, Inode& parent, const char* name, LotId& scope) 
 int check_name(Engine& engine, Inode& parent, const char* name) noexcept {
   LotId scope = kNoLot;
   if (*name == 0) return EINVAL;
-  return is_own_name(engine, parent, name, scope) ? EPERM : 0;
+  return is_own_name(engine, parent, name, scope) || engine.is_being_made(parent, name) ? EPERM : 0;
 }
 
 void op_lookup(Engine& engine, Request& request, Inode& parent) noexcept {
@@ -65,6 +65,7 @@ void op_lookup(Engine& engine, Request& request, Inode& parent) noexcept {
     Virtual::fill(engine.virtuals.top(scope, engine.path_of(parent)), out);
     return request.reply(out);
   }
+  if (engine.is_being_made(parent, name)) return request.fail(ENOENT);
   int error = 0;
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
@@ -171,8 +172,10 @@ void op_mkdir(Engine& engine, Request& request, Inode& parent) noexcept {
   const auto* const in = request.as<fuse::MkdirIn>();
   if (in == nullptr) return request.fail(EINVAL);
   const char* const name = request.text(sizeof *in);
-  make_entry(engine, request, parent, name, false, in->umask,
-             [&](int directory) { return ::mkdirat(directory, name, in->mode); });
+  const std::vector<std::string>* const layout = engine.layout_of(parent, name);
+  make_entry(engine, request, parent, name, false, in->umask, [&](int directory) {
+    return layout == nullptr ? ::mkdirat(directory, name, in->mode) : engine.make_layout(directory, name, in->mode, *layout);
+  });
 }
 
 void op_unlink(Engine& engine, Request& request, Inode& parent) noexcept {

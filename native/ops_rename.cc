@@ -201,7 +201,7 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
 void rename(Engine& engine, Request& request, Inode& parent, std::uint64_t newdir, unsigned flags,
             std::size_t names) noexcept {
   Inode* const to = is_virtual(newdir) ? nullptr : engine.inodes.find(newdir);
-  if (to == nullptr) return request.fail(is_virtual(newdir) ? EXDEV : ESTALE);
+  if (to == nullptr) return request.fail(is_virtual(newdir) ? EPERM : ESTALE);
   const char* const name = request.text(names);
   for (bool done = false; !done;) {
     Move move{parent, name, *to, request.text(names + std::strlen(name) + 1), flags};

@@ -43,6 +43,8 @@ bool lasts(VirtualKind kind) noexcept { return kind != VirtualKind::snapshot; }
 
 }  // namespace
 
+Virtual::Virtual(Device& device) noexcept : device_(device), begun_ms_(now_ms()) {}
+
 void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
   attr = {};
   attr.ino = inode_number(node.scope, node.directory, node.path);
@@ -51,8 +53,8 @@ void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
   attr.size = static_cast<std::uint64_t>(node.kind == VirtualKind::directory ? 0 : node.size);
   attr.blocks = (attr.size + 511) / 512;
   attr.blksize = 4096;
-  // A directory's listing is cached by the kernel as long as its time stands still, so it never does.
-  const std::int64_t ms = node.kind == VirtualKind::directory ? now_ms() : node.mtime_ms;
+  // A directory's listing is cached by the kernel as long as its time stands still, so it never does where it may change.
+  const std::int64_t ms = node.kind == VirtualKind::directory && !is_whole(node) ? now_ms() : node.mtime_ms;
   attr.mtime = attr.ctime = attr.atime = static_cast<std::uint64_t>(ms / 1000);
   attr.mtimensec = attr.ctimensec = attr.atimensec = static_cast<std::uint32_t>(ms % 1000) * 1'000'000U;
 }
@@ -61,7 +63,9 @@ void Virtual::fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept {
   entry = {};
   entry.nodeid = node.id;
   fill(node, entry.attr);
-  // Entries are never cached: each lookup is a new snapshot. Its attributes are asked for when they are needed.
+  // Entries are never cached: each lookup is a new snapshot. Its attributes are asked for when they are needed. Only the
+  // root's own directory stays as it is, so that a path that leads through it costs what any other does.
+  if (is_whole(node)) entry.entry_valid = entry.attr_valid = kCachedSeconds;
 }
 
 bool Virtual::find(std::uint64_t nodeid, VirtualNode& node) noexcept {
@@ -76,7 +80,7 @@ VirtualNode Virtual::top(LotId scope, const std::string& directory) noexcept {
   VirtualAnswer answer;
   answer.kind = VirtualKind::directory;
   answer.mode = 0555;
-  answer.mtime_ms = now_ms();
+  answer.mtime_ms = begun_ms_;
   return enter(scope, directory, "", answer);
 }
 
@@ -118,6 +122,7 @@ void Virtual::forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept {
 void Virtual::ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept {
   {
     const std::lock_guard guard(mutex_);
+    if (std::ranges::find(early_, request.header().unique) != early_.end()) return request.fail(EINTR);
     question.token = next_token_++;
     pending_[question.token] = {request.fd(), request.header().unique, std::move(then)};
   }
@@ -146,18 +151,24 @@ void Virtual::abandon() noexcept {
   for (const auto& [token, pending] : waiting) fail(pending.fd, pending.unique, ENOTCONN);
 }
 
-bool Virtual::interrupt(std::uint64_t unique) noexcept {
+void Virtual::interrupt(std::uint64_t unique) noexcept {
   Pending pending;
+  VirtualQuestion told;
+  told.op = VirtualOp::interrupt;
   {
     const std::lock_guard guard(mutex_);
     const auto found = std::find_if(pending_.begin(), pending_.end(),
                                     [unique](const auto& entry) { return entry.second.unique == unique; });
-    if (found == pending_.end()) return false;
+    if (found == pending_.end()) {
+      early_[next_early_++ % kEarly] = unique;
+      return;
+    }
+    told.token = found->first;
     pending = std::move(found->second);
     pending_.erase(found);
   }
   fail(pending.fd, unique, EINTR);
-  return true;
+  sink_(std::move(told));
 }
 
 void Virtual::reply(int fd, std::uint64_t unique, const void* data, std::size_t size) noexcept {
@@ -169,6 +180,7 @@ void Virtual::fail(int fd, std::uint64_t unique, int error) noexcept { device_.a
 
 void Virtual::lookup(Request& request, const VirtualNode& parent) noexcept {
   if (parent.kind != VirtualKind::directory) return request.fail(ENOTDIR);
+  if (is_whole(parent) && real_.lookup && real_.name == request.text(0)) return real_.lookup(request);
   VirtualQuestion question = question_of(parent, VirtualOp::lookup);
   question.path = parent.path.empty() ? request.text(0) : parent.path + "/" + request.text(0);
   const int fd = request.fd();
@@ -214,6 +226,7 @@ void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
     return with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode& shown) {
       fuse::AttrOut out{};
       out.attr_valid = shown.kind == VirtualKind::snapshot ? 3600 : 0;  // a snapshot never changes
+      if (is_whole(shown)) out.attr_valid = kCachedSeconds;
       fill(shown, out.attr);
       reply(fd, unique, &out, sizeof out);
     });
@@ -237,6 +250,7 @@ void Virtual::statx(Request& request, const VirtualNode& node) noexcept {
     fuse::Attr attr{};
     fill(shown, attr);
     fuse::StatxOut out{};
+    if (is_whole(shown)) out.attr_valid = kCachedSeconds;
     out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
     out.stat.blksize = attr.blksize;
     out.stat.nlink = attr.nlink;
@@ -348,8 +362,10 @@ void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcep
     std::string out;
     for (std::size_t i = offset; i < names.size(); ++i) {
       fuse::Dirent entry{};
-      entry.ino = inode_number(node.scope, node.directory,
-                               node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
+      entry.ino = names[i].number != 0
+                      ? names[i].number
+                      : inode_number(node.scope, node.directory,
+                                     node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
       entry.off = i + 1;
       entry.namelen = static_cast<std::uint32_t>(names[i].name.size());
       entry.type = kind_bits(names[i].kind) >> 12;
@@ -369,16 +385,19 @@ void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcep
   }
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
-  ask(request, question_of(node, VirtualOp::list), [this, fd, unique, piece, id = node.id](const VirtualAnswer& answer) {
+  const bool has_real = is_whole(node) && real_.lookup;
+  auto answered = [this, fd, unique, piece, has_real, id = node.id](const VirtualAnswer& answer) {
     if (answer.error != 0) return fail(fd, unique, answer.error);
     auto names = std::make_shared<std::vector<VirtualName>>();
     names->push_back({".", VirtualKind::directory});
     names->push_back({"..", VirtualKind::directory});
     names->insert(names->end(), answer.names.begin(), answer.names.end());
+    if (has_real) names->push_back({real_.name, VirtualKind::directory, real_.number});
     const std::string out = piece(*names);
     keep_listing(id, std::move(names));
     reply(fd, unique, out.data(), out.size());
-  });
+  };
+  ask(request, question_of(node, VirtualOp::list), std::move(answered));
 }
 
 void Virtual::serve(Request& request) noexcept {
@@ -427,8 +446,6 @@ void Virtual::serve(Request& request) noexcept {
       return request.fail(EOPNOTSUPP);
     case fuse::LSEEK:
       return request.fail(EINVAL);
-    case fuse::LINK:
-      return request.fail(EXDEV);
     case fuse::STATX:
       return statx(request, node);
     default:

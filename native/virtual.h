@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -40,11 +41,11 @@ struct Caller {
 [[nodiscard]] int read_caller(pid_t pid, Caller& caller) noexcept;
 
 enum class VirtualKind : std::uint8_t { directory, snapshot, stream, control };
-enum class VirtualOp : std::uint8_t { lookup, list, open, read, write, flush, release, setxattr, content };
+enum class VirtualOp : std::uint8_t { lookup, list, open, read, write, flush, release, setxattr, content, interrupt };
 
 struct VirtualQuestion {
   VirtualOp op = VirtualOp::lookup;
-  std::uint64_t token = 0;
+  std::uint64_t token = 0;  // of an interrupt: that of the question which is answered already
   LotId scope = kDefaultLot;
   std::string directory = "/";  // in whose `.vreserve` it was named, absolute in the mount
   std::string path;
@@ -61,6 +62,7 @@ struct VirtualQuestion {
 struct VirtualName {
   std::string name;
   VirtualKind kind = VirtualKind::snapshot;
+  std::uint64_t number = 0;  // of the inode; 0: by its path
 };
 
 struct VirtualAnswer {
@@ -88,6 +90,13 @@ struct VirtualNode {
   std::uint64_t nlookup = 0;
 };
 
+// A name in the root's own `.vreserve` that leads to a real directory of the backing.
+struct RealName {
+  std::string name;
+  std::uint64_t number = 0;
+  std::function<void(Request&)> lookup;  // answers the request
+};
+
 inline constexpr std::uint64_t kVirtualBit = 1ULL << 62;
 [[nodiscard]] inline bool is_virtual(std::uint64_t nodeid) noexcept { return (nodeid & kVirtualBit) != 0; }
 
@@ -96,16 +105,19 @@ class Virtual {
   using Sink = std::function<void(VirtualQuestion&&)>;
   using Continuation = std::function<void(const VirtualAnswer&)>;
 
-  explicit Virtual(Device& device) noexcept : device_(device) {}
+  explicit Virtual(Device& device) noexcept;
   void set_sink(Sink sink) noexcept { sink_ = std::move(sink); }
+  // Before serving.
+  void set_real(RealName real) noexcept { real_ = std::move(real); }
 
   // The `.vreserve` directory of a lot's own directory (or of the root), with one more lookup.
   [[nodiscard]] VirtualNode top(LotId scope, const std::string& directory) noexcept;
   // Serves a request on a virtual node.
   void serve(Request& request) noexcept;
   void forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept;
-  // True when a question of this request was waiting: it is answered with EINTR.
-  bool interrupt(std::uint64_t unique) noexcept;
+  // The question of this request that waits, or is about to be asked, is answered with EINTR; one that was asked is
+  // followed by an `interrupt` with its token, for who answers questions.
+  void interrupt(std::uint64_t unique) noexcept;
   // Hands a question on; `then` runs once, on the thread that answers, unless the request is interrupted.
   void ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept;
   void answer(std::uint64_t token, const VirtualAnswer& answer) noexcept;
@@ -118,6 +130,11 @@ class Virtual {
  private:
   using Listing = std::shared_ptr<const std::vector<VirtualName>>;
   static constexpr std::size_t kListings = 16;
+
+  static constexpr std::size_t kEarly = 64;
+
+  // The root's own: it is there as long as the mount, and its listing never changes.
+  [[nodiscard]] static bool is_whole(const VirtualNode& node) noexcept { return node.directory == "/" && node.path.empty(); }
 
   struct Pending {
     int fd = -1;
@@ -146,7 +163,9 @@ class Virtual {
   void fail(int fd, std::uint64_t unique, int error) noexcept;
 
   Device& device_;
+  const std::int64_t begun_ms_;
   Sink sink_;
+  RealName real_;  // fixed while serving
   std::mutex mutex_;
   std::uint64_t next_id_ = 1;
   std::uint64_t next_token_ = 1;
@@ -154,6 +173,10 @@ class Virtual {
   // Nodes that keep their number, by scope, directory and path.
   std::map<std::tuple<LotId, std::string, std::string>, std::uint64_t> lasting_;
   std::unordered_map<std::uint64_t, Pending> pending_;
+  // Requests that were interrupted and have no question (yet): one thread may read the interrupt before another has asked.
+  // A ring; no request ever has the number of another.
+  std::array<std::uint64_t, kEarly> early_{};
+  std::size_t next_early_ = 0;
   // Of directories that are being read piece by piece, by nodeid: made with the first piece. Never more than kListings.
   std::map<std::uint64_t, Listing> listings_;
 };

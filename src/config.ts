@@ -15,6 +15,9 @@ export interface JournalKeep {
   bytes: number;
 }
 
+/** Bytes, or a fraction of the capacity; 0 bytes: no spool. */
+export type SpoolGrant = { bytes: number } | { fraction: number };
+
 /** A mount as asked for; plain JSON. `backing` and `mountpoint` are as given (equal for an in-place mount). */
 export interface MountConfig {
   backing: string;
@@ -23,6 +26,8 @@ export interface MountConfig {
   capacityBytes: number | null;
   /** null: 1 % of the capacity, at most 1 GiB. */
   marginBytes: number | null;
+  /** null: 1 % of the capacity where there is no lot of the spool yet, else what that lot has. */
+  spoolGrant: SpoolGrant | null;
   readOnly: boolean;
   reserveBy: ReserveBy;
   journalKeep: JournalKeep;
@@ -111,6 +116,7 @@ function defaultConfig(uid: number): MountConfig {
     mountpoint: '',
     capacityBytes: null,
     marginBytes: null,
+    spoolGrant: null,
     readOnly: false,
     reserveBy: 'writers',
     journalKeep: { ...JOURNAL_KEEP },

@@ -51,6 +51,13 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'keep this much free for directories and the filesystem itself',
     set: (text) => ({ marginBytes: parseBytes(text) }),
   },
+  'spool-grant': {
+    kind: 'value',
+    unit: 'BYTES|%',
+    default: '1%, later as it is',
+    help: 'set aside so much for .vreserve/spool, or what fits of it; 0: no spool',
+    set: (text) => ({ spoolGrant: text.endsWith('%') ? { fraction: parsePercent(text) } : { bytes: parseBytes(text) } }),
+  },
   'read-only': {
     kind: 'switch',
     help: 'refuse every change (ro)',

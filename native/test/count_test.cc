@@ -172,7 +172,7 @@ TEST("a name outside of what is walked is told, by the bytewise first path that 
   CHECK_EQ(tree.count().partial, "");
 }
 
-TEST("`.vreserve` directly below the root is not counted, elsewhere and by name it is") {
+TEST("of `.vreserve` directly below the root only the spool is counted; elsewhere and by name all of it is") {
   Tree tree;
   tree.directory("/.vreserve");
   tree.directory("/.vreserve/spool");
@@ -182,10 +182,42 @@ TEST("`.vreserve` directly below the root is not counted, elsewhere and by name 
   tree.file("/.vreserve/spool/job", 30);
   tree.file("/a/.vreserve/file", 5);
   tree.file("/.vreserve2", 1);
+  tree.directory("/.vreserve/spool/q");
+  tree.directory("/.vreserve/spoolx");
+  tree.file("/.vreserve/spool/q/deep", 200);
+  tree.file("/.vreserve/spoolx/file", 50'000);
   auto outcome = tree.count();
-  CHECK(holds(outcome, kDefaultLot, 6, 2));
+  CHECK(holds(outcome, kDefaultLot, 236, 4));
+  CHECK_EQ(tree.progress.directories.load(), 5);
+  tree.paths.bind("/.vreserve/spool", {2});
+  outcome = tree.count();
+  CHECK(holds(outcome, kDefaultLot, 6, 2) && holds(outcome, 2, 230, 2));
   outcome = tree.count("/.vreserve/spool");
-  CHECK(holds(outcome, kDefaultLot, 30, 1));
+  CHECK(holds(outcome, 2, 230, 2));
+  outcome = tree.count("/.vreserve");
+  CHECK(holds(outcome, kDefaultLot, 51'000, 2) && holds(outcome, 2, 230, 2));
+  const auto after = tree.paths.excerpt(std::vector<std::string>{"/"});
+  after->unbind("/.vreserve/spool");
+  const std::unordered_map<ino_t, LotId> none;
+  const std::unordered_set<ino_t> nobody;
+  outcome = count_change(tree.root(), {"/"}, tree.paths, {*after, none, nobody}, 2, tree.progress);
+  CHECK_EQ(outcome.moves.size(), 1U);
+  CHECK(outcome.moves[0].from == 2 && outcome.moves[0].to == kDefaultLot && outcome.moves[0].count.bytes == 230);
+}
+
+TEST("a spool that is no directory of its own is nobody's") {
+  Tree tree;
+  tree.directory("/.vreserve");
+  tree.directory("/a");
+  tree.file("/a/file", 7);
+  tree.file("/.vreserve/spool", 1'000);
+  auto outcome = tree.count();
+  CHECK(holds(outcome, kDefaultLot, 7, 1));
+  CHECK_EQ(::unlink(tree.at("/.vreserve/spool").c_str()), 0);
+  CHECK_EQ(::symlink("../a", tree.at("/.vreserve/spool").c_str()), 0);
+  outcome = tree.count();
+  CHECK_EQ(outcome.error, 0);
+  CHECK(holds(outcome, kDefaultLot, 7, 1));
 }
 
 TEST("a tree deeper than PATH_MAX") {

@@ -101,6 +101,13 @@ int main(int argc, char** argv) {
   }
   ::mkdir((info.view_path + "/.vreserve").c_str(), 0700);
   if (FILE* const lock = std::fopen((info.view_path + "/.vreserve/lock").c_str(), "w")) std::fclose(lock);
+  ::mkdir((info.view_path + "/.vreserve/spool").c_str(), 01777);
+  if (engine.serve_spool({.spool = {".registry", ".tmp", ".data", "new", "new/.checkout"},
+                          .queue = {".checkout"},
+                          .making = ".vreserve-making-"}) != 0) {
+    std::cerr << "cannot serve the spool" << std::endl;
+    return 1;
+  }
   engine.set_pool(-1, -1);
   LotSpec all;
   all.id = kDefaultLot;

@@ -34,6 +34,10 @@ export interface ReadyMessage {
   marginBytes: number;
   /** Reservations that the ledger had. */
   reservations: number;
+  /** null: it is not served. `askedBytes` null: nothing was asked for, its lot is as it was. `grantBytes` -1: without limit. */
+  spool: { path: string; grantBytes: number; askedBytes: number | null } | null;
+  /** Why the spool is not served, or has no grant; empty where there is nothing to be said. */
+  spoolReason: string;
   /** Usage was counted from the backing (first mount, or after an unclean end). */
   counted: boolean;
 }

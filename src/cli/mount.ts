@@ -126,6 +126,17 @@ function summary(ready: ReadyMessage): string[] {
       ['  headroom', `${formatBytes(ready.headroomBytes)}, after a margin of ${formatBytes(ready.marginBytes)}`],
       ['  io', ready.io === 'passthrough' ? ready.io : `${ready.io}: ${ready.ioReason}`],
       ['  reservations', `${ready.reservations}${counted}`],
+      ['  spool', spoolLine(ready)],
     ]),
   ];
+}
+
+function spoolLine({ spool, spoolReason }: ReadyMessage): string {
+  if (spool === null) return spoolReason === '' ? 'off' : `off: ${spoolReason}`;
+  if (spoolReason !== '') return `nothing set aside: ${spoolReason}`;
+  if (spool.askedBytes === 0) return 'nothing set aside: what is there can be read and removed';
+  if (spool.grantBytes < 0) return 'without limit';
+  const granted = `${formatBytes(spool.grantBytes)} set aside`;
+  if (spool.askedBytes === null || spool.grantBytes >= spool.askedBytes) return granted;
+  return `${formatBytes(spool.grantBytes)} of the ${formatBytes(spool.askedBytes)} asked for: no more is available`;
 }

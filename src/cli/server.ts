@@ -11,6 +11,7 @@ import { DEFAULT_LOT_ID } from '../core/lot.js';
 import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
 import { confined, type DaemonSnapshot, type Snapshot } from '../core/snapshot.js';
+import { SPOOL_PATH } from '../core/spool-layout.js';
 import { differs, journalDifferences } from '../engine/check.js';
 import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
@@ -18,6 +19,7 @@ import { Keeper } from '../engine/keeper.js';
 import { NATIVE } from '../engine/native.js';
 import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
+import { Spool, type SpoolStart } from '../engine/spool-lot.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
@@ -50,6 +52,7 @@ export class Server {
   readonly #heartbeat: Heartbeat;
   readonly #users: Users;
   readonly #reclaimer: Reclaimer;
+  readonly #spool: Spool;
   readonly log: Log;
   readonly #daemon: DaemonSnapshot;
   /** Files were forced to close, so what is recorded may differ from what is there. */
@@ -88,6 +91,8 @@ export class Server {
     this.#keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
     const { highWatermark: high, lowWatermark: low } = config;
     this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
+    const directory = join(info.viewPath, OWN_DIRECTORY);
+    this.#spool = new Spool({ keeper: this.#keeper, directory, grant: config.spoolGrant, uid: parts.uid });
     const { journalKeep } = config;
     this.#heartbeat = new Heartbeat({
       engine,
@@ -210,14 +215,16 @@ export class Server {
       readOnly: this.#daemon.readOnly,
       reply: (token, reply) => engine.reply(token, reply),
     });
+    this.#spool.prepare();
     const mounted = await this.#mount(handler);
     this.#daemon.io = mounted.io;
     this.#daemon.ioReason = mounted.ioReason;
     this.#keeper.phases.start();
     this.#heartbeat.start();
+    const spool = await this.#spool.settle();
     if (counted === null && !config.trust) void this.#verify();
-    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor }, 'mounted');
-    return this.#ready(counted !== null);
+    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, spool }, 'mounted');
+    return this.#ready(counted !== null, spool);
   }
 
   async #mount(handler: ViewHandler): Promise<MountInfo> {
@@ -263,13 +270,15 @@ export class Server {
     }
   }
 
-  #ready(counted: boolean): ReadyMessage {
+  #ready(counted: boolean, { served, reason: spoolReason }: SpoolStart): ReadyMessage {
     const { io, ioReason, backing, mountpoint, pid, filesystem, readOnly } = this.#daemon;
     const { capacityBytes, freeBytes, headroomBytes, marginBytes } = this.#parts.engine.pool();
     const pool = { capacityBytes, freeBytes, headroomBytes, marginBytes };
     const mounted = { type: 'ready' as const, pid, backing, mountpoint, filesystem, readOnly, ...pool };
-    // The default lot is no reservation.
-    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations: this.#keeper.book.size - 1, counted };
+    const spool = served === null ? null : { path: join(mountpoint, SPOOL_PATH), ...served };
+    // The default lot is no reservation, nor is that of the spool.
+    const reservations = this.#keeper.book.size - 1 - (this.#keeper.book.at(SPOOL_PATH) === undefined ? 0 : 1);
+    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations, spool, spoolReason, counted };
   }
 }
 

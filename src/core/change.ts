@@ -5,6 +5,7 @@ import { compareBytes } from './bytes.js';
 import { VreserveError } from './errors.js';
 import { DEFAULT_LOT_ID, type Lot, type LotId, type LotPath, type Owner, type Policy } from './lot.js';
 import { isWithin } from './paths.js';
+import { isSpoolLot } from './spool-layout.js';
 
 /** A parent that is taken by another's place. Names of lots; the lot's own name stands for being its own parent. */
 export interface ParentUpdate {
@@ -50,7 +51,7 @@ export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): Lot
   return draft.change();
 }
 
-/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT. */
+/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT, LOT_IS_SPOOL. */
 export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange {
   const draft = new Draft(book);
   let changed: Lot = { ...lot, ...update.owner, policy: { ...lot.policy, ...update.policy } };
@@ -61,7 +62,7 @@ export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange
   return draft.change();
 }
 
-/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN. */
+/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN, LOT_IS_SPOOL. */
 export function addToLot(book: LotBook, lot: Lot, paths: readonly LotPath[], parents: readonly LotId[]): LotChange {
   const draft = new Draft(book);
   const added = new Set(paths.map(({ path }) => path));
@@ -102,10 +103,10 @@ export function removePaths(book: LotBook, paths: readonly string[]): LotChange 
 
 /**
  * The lot goes. A child that has no other parent is an orphan: it gets the lot's parents, where `toOrphans` says so and
- * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_ORPHANS.
+ * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_ORPHANS.
  */
 export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers: boolean): LotChange {
-  refuseDefault(lot);
+  refuseKept(lot);
   const draft = new Draft(book);
   for (const id of book.children(lot.id)) {
     const child = book.must(id);
@@ -127,16 +128,21 @@ export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers:
   return draft.change();
 }
 
-/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT. */
+/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL. */
 export function removeRecursively(book: LotBook, lot: Lot): LotChange {
   const gone = [...book.withDescendants(lot.id)];
-  for (const id of gone) refuseDefault(book.must(id));
+  for (const id of gone) refuseKept(book.must(id));
   return { put: [], remove: gone };
 }
 
-/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT. */
+/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL. */
 export function releaseLot(book: LotBook, lot: Lot): LotChange {
-  refuseDefault(lot);
+  refuseKept(lot);
+  return dropLot(book, lot);
+}
+
+/** The same of a lot that only the mount itself lets go. */
+export function dropLot(book: LotBook, lot: Lot): LotChange {
   const put = [...book.children(lot.id)].map((id) => {
     const child = book.must(id);
     const parents = replaced(child.parents, [lot.id], lot.parents);
@@ -194,6 +200,7 @@ class Draft {
       this.#refuseStrayExclusions(lot);
       refuseStrayName(lot);
       refusePathOfDefault(lot);
+      refuseShapeOfSpool(lot, this.#book.get(lot.id));
     }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
@@ -259,9 +266,23 @@ function refusePathOfDefault({ id, paths }: Lot): void {
   });
 }
 
-function refuseDefault(lot: Lot): void {
+function refuseKept(lot: Lot): void {
   if (lot.id === DEFAULT_LOT_ID)
     throw new VreserveError('LOT_IS_DEFAULT', { reason: `${CANNOT_REMOVE}The default lot cannot be deleted.` });
+  if (isSpoolLot(lot))
+    throw new VreserveError('LOT_IS_SPOOL', {
+      reason: `${CANNOT_REMOVE}The lot of the spool stays as long as there is a spool (vreserve mount --spool-grant 0 ends it).`,
+    });
+}
+
+/** The lot of the spool owns that and nothing else, and lies below no other. */
+function refuseShapeOfSpool(now: Lot, before: Lot | undefined): void {
+  if (before === undefined || !isSpoolLot(before)) return;
+  const shape = ({ paths, parents, selfParent }: Lot) => JSON.stringify({ paths, parents, selfParent });
+  if (shape(now) === shape(before)) return;
+  throw new VreserveError('LOT_IS_SPOOL', {
+    reason: 'The lot of the spool has one path and no parents, and keeps both as they are.',
+  });
 }
 
 /** The list with the first of `gone` turned into `heirs`, the others left out, and each once. */

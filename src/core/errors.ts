@@ -39,6 +39,7 @@ export const ERRORS = {
   LOT_CYCLE: row('ELOOP', 409, 1, '{reason}'),
   LOT_ORPHANS: row('EBUSY', 409, 1, '{reason}'),
   LOT_IS_DEFAULT: row('EPERM', 409, 1, '{reason}'),
+  LOT_IS_SPOOL: row('EPERM', 409, 1, '{reason}'),
   PATH_TAKEN: row('EEXIST', 409, 1, "'{path}' is a path of lot '{lot}' already"),
   BELOW_CHILDREN: row('ENOSPC', 409, 1, "lot '{lot}' cannot have less than the lots below it were promised"),
   USAGE_IS_MEASURED: row('EINVAL', 409, 1, '{what} is measured: it lies in the mount'),

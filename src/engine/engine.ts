@@ -1,5 +1,7 @@
 // The seam between the planes: what the control plane may ask of a data plane, and what comes back.
 
+import type { SpoolLayout } from '../core/spool-layout.js';
+
 /** A lot's number: chosen by the ledger, at least 1, never used twice. The default lot is 1. */
 export type LotId = number;
 
@@ -209,7 +211,8 @@ export interface VirtualNode {
 }
 
 /**
- * A request on /.vreserve or on a `user.vreserve.*` attribute. Each is answered once, by `reply(token, …)`.
+ * A request on /.vreserve or on a `user.vreserve.*` attribute. Each but `interrupt` is answered once, by `reply(token, …)`;
+ * that of an interrupted one goes nowhere.
  * `path` is relative to `.vreserve` ('' is the directory itself), without a leading slash.
  * `scope` is the lot in whose own directory the `.vreserve` was named; DEFAULT_LOT at the root of the mount. `directory` is
  * that directory, absolute in the mount: a lot may have several.
@@ -229,6 +232,8 @@ export type VirtualRequest = { token: number; scope: LotId; directory: string } 
   | { op: 'release'; handle: number }
   /** setfattr or removal (`value` null) of `user.vreserve.NAME` on a directory or file of the mount; `path` starts with '/'. */
   | { op: 'setxattr'; path: string; name: string; value: Buffer | null; caller: Caller }
+  /** Who waited for the answer to the request with this token waits no longer, and has EINTR. Nothing is replied. */
+  | { op: 'interrupt' }
 );
 
 /** Exactly one of these shapes, by the request's op; `errno` for all (such as 'ENOENT'). */
@@ -261,7 +266,7 @@ export interface WriteAccess {
 
 /**
  * A data plane. Order of calls: openBacking, setPool, addLot and bind for what the ledger has, count where usage is
- * not known, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
+ * not known, serveSpool where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
  * Methods throw `Error` with `code` set to an errno name (such as 'ENOTDIR') where the system refuses.
  */
 export interface Engine {
@@ -275,6 +280,12 @@ export interface Engine {
   addLot(spec: LotSpec, bytes: number, objects: number): void;
   /** Before `mount` only: a path of the ledger. */
   bind(binding: Binding): void;
+
+  /**
+   * Before `mount` only: `.vreserve/spool` of the backing is served under its name in the root's `.vreserve`, like any
+   * directory of the mount. Throws ENOENT, ENOTDIR, EXDEV.
+   */
+  serveSpool(layout: SpoolLayout): void;
 
   /**
    * Counts the whole backing, in parallel, off the JavaScript thread. Before `mount` its result becomes the usage.

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import type { LotBook } from '../core/book.js';
 import { errnoOf } from '../core/errors.js';
 import { DEFAULT_LOT_ID, isForeign, type LotId } from '../core/lot.js';
-import { joinBelow, OWN_DIRECTORY, parentPath } from '../core/paths.js';
+import { isWithin, joinBelow, OWN_DIRECTORY, parentPath } from '../core/paths.js';
 import type { ReclaimFile } from '../core/reclaim.js';
 
 /** Files are looked at so many at a time. */
@@ -48,12 +48,17 @@ export async function filesOf(
 /** Where the lots' files can lie: no path below another. A file that is bound itself is found in its directory. */
 function topmost(lots: ReadonlySet<LotId>, book: LotBook): string[] {
   if (lots.has(DEFAULT_LOT_ID)) return ['/'];
-  const paths = [...lots].flatMap((id) => book.must(id).paths).filter(({ path, exclude }) => !exclude && !isForeign(path));
+  const paths = [...lots].flatMap((id) => book.must(id).paths).filter(({ path, exclude }) => !exclude && isReclaimable(path));
   const all = new Set(paths.map(({ path }) => path));
   return [...all].filter((path) => {
     for (let above = parentPath(path); above !== '/'; above = parentPath(above)) if (all.has(above)) return false;
     return true;
   });
+}
+
+/** What lies in `.vreserve` is in nobody's way, whatever its lot's policy says: the engine does not take it away either. */
+function isReclaimable(path: string): boolean {
+  return !isForeign(path) && !isWithin(path, `/${OWN_DIRECTORY}`);
 }
 
 /** What is no directory; directories are put on the list. A path that is a file itself is the one name in its directory. */

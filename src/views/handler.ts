@@ -26,6 +26,9 @@ export interface HandlerParts {
   reply: (token: number, reply: VirtualReply) => void;
 }
 
+/** A request that is answered. */
+type Asked = Exclude<VirtualRequest, { op: 'interrupt' }>;
+
 type Request<Op extends VirtualRequest['op']> = Extract<VirtualRequest, { op: Op }>;
 
 /** Journals of lots that are kept found, most recently used last. */
@@ -49,13 +52,14 @@ export class ViewHandler {
 
   /** Never throws; the reply may come later. */
   handle(request: VirtualRequest): void {
+    if (request.op === 'interrupt') return;
     this.#answer(request).then(
       (reply) => this.#send(request, reply),
       (error: unknown) => this.#send(request, { errno: this.#errno(request, error) }),
     );
   }
 
-  async #answer(request: VirtualRequest): Promise<VirtualReply> {
+  async #answer(request: Asked): Promise<VirtualReply> {
     switch (request.op) {
       case 'lookup':
         return this.#lookup(request);
@@ -170,13 +174,13 @@ export class ViewHandler {
     return file;
   }
 
-  #errno({ op }: VirtualRequest, error: unknown): string {
+  #errno({ op }: Asked, error: unknown): string {
     const known = asVreserveError(error);
     if (known.code === 'INTERNAL') this.#parts.log.error({ err: error, op }, 'a request on .vreserve failed');
     return known.errno;
   }
 
-  #send({ token, op }: VirtualRequest, reply: VirtualReply): void {
+  #send({ token, op }: Asked, reply: VirtualReply): void {
     try {
       this.#parts.reply(token, reply);
     } catch (error) {

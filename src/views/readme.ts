@@ -12,6 +12,8 @@ This directory is made by the vreserve daemon. It is in no listing, and there by
   ledger        every grant, refusal, release and charge as JSON Lines: tail -f ledger
   lots/NAME/    one directory a lot: policy.json, usage.json, paths, owner, parents, children
                 ('/' in a name is written %2F: lots/%2Fjob1)
+  spool/NAME/   at the root of the mount: spools, real directories. mkdir spool/NAME makes one with
+                a queue 'new', mkdir spool/NAME/QUEUE a queue; rm -r takes them away
   control       takes commands, one a line
 
 A reservation is a promise of bytes to a path: nobody else can take them, and what is below the

@@ -1,4 +1,4 @@
-// The conformance table on a native directory and on mounts in both I/O modes: every result must be the same.
+// The conformance table on a native directory and on mounts in both I/O modes, and in a spool: every result must be the same.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -39,14 +39,17 @@ t.test('posix', { skip }, async (t) => {
     for (const [i, { name, steps }] of CASES.entries()) t.same(found(native[i]), wanted(steps), name);
   });
 
-  for (const [option, io] of [
-    ['--passthrough', 'passthrough'],
-    ['--no-passthrough', 'cached'],
+  for (const [option, io, directory] of [
+    ['--passthrough', 'passthrough', ''],
+    ['--passthrough', 'passthrough', '.vreserve/spool/s/new'],
+    ['--no-passthrough', 'cached', ''],
   ] as const) {
-    t.test(`mount ${option}`, async (t) => {
-      const m = await mount(t, { args: [option, '--suid', '--dev'] });
+    t.test(`mount ${option} ${directory}`, async (t) => {
+      const m = await mount(t, { args: [option, '--suid', '--dev', '--spool-grant', directory === '' ? '0' : '90%'] });
       if (m.ready.io !== io) t.comment(`no ${io} here: ${m.ready.ioReason}`);
-      const through = await runCases(program, m.mnt, [...CASES, ...EXCEPTIONS]);
+      const at = join(m.mnt, directory);
+      await mkdir(at, { recursive: true });
+      const through = await runCases(program, at, [...CASES, ...EXCEPTIONS]);
       for (const [i, { name }] of CASES.entries()) t.same(through[i], native[i], name);
       for (const [i, { name, steps }] of EXCEPTIONS.entries()) {
         t.same(found(through[CASES.length + i]), wanted(steps), `exception: ${name}`);

@@ -26,6 +26,10 @@ t.test('options are taken', async (t) => {
       ['/d', '/m', '-osuid,nosuid,log=/x,log_level=debug,reserve_by=root'],
       { suid: false, logFile: '/x', logLevel: 'debug', reserveBy: 'root' },
     ],
+    [['/d'], { spoolGrant: null }],
+    [['/d', '--spool-grant', '1GB'], { spoolGrant: { bytes: 1e9 } }],
+    [['/d', '--spool-grant=0'], { spoolGrant: { bytes: 0 } }],
+    [['/d', '/m', '-o', 'spool_grant=2.5%'], { spoolGrant: { fraction: 0.025 } }],
     [['/d'], { highWatermark: null, lowWatermark: 0.85 }],
     [['/d', '--high-watermark', '90%', '--low-watermark=80'], { highWatermark: 0.9, lowWatermark: 0.8 }],
     [['/d', '/m', '-o', 'high_watermark=85,low-watermark=85.0%'], { highWatermark: 0.85, lowWatermark: 0.85 }],
@@ -62,6 +66,8 @@ t.test('what is not understood is named', async (t) => {
     [['/a', '--high-watermark=90', '--low-watermark=91'], /--low-watermark must not be above --high-watermark/],
     [['/a', '--high-watermark', 'full'], /--high-watermark: 'full' is not a percentage/],
     [['/a', '--low-watermark=101%'], /--low-watermark: '101%' is not a percentage/],
+    [['/a', '--spool-grant', '101%'], /--spool-grant: '101%' is not a percentage/],
+    [['/a', '--spool-grant', '-1'], /--spool-grant: '-1' is not a number of bytes/],
     [['/a', '--journal-keep', 'x'], /--journal-keep: 'x'/],
   ];
   for (const [argv, message] of table) {

@@ -213,7 +213,8 @@ async function countBacking(data: string, lots: readonly LotRow[], unlinked: Cou
     const names = (await readdir(join(data, directory))).sort();
     for (const name of names) {
       const path = `${directory}/${name}`;
-      if (path === '/.vreserve') continue;
+      // Of vreserve's own only the spool is served.
+      if (directory === '/.vreserve' && name !== 'spool') continue;
       const st = await lstat(join(data, path)).catch(() => null);
       if (st === null || seen.has(st.ino)) continue;
       if (st.isDirectory()) await walk(path);

@@ -78,6 +78,10 @@ export class MemoryEngine implements Engine {
     this.#lot(id).paths.push(path);
   }
 
+  serveSpool(): void {
+    this.calls.push('serveSpool');
+  }
+
   async count(repair: boolean): Promise<CountResult> {
     this.calls.push(`count ${repair}`);
     const lots = [...this.lots].map(([id, { bytes, objects }]) => ({

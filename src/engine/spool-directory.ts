@@ -1,0 +1,63 @@
+// The directory of the spool in the backing, before it is served: what is there, making it, and clearing up after a crash.
+
+import { chmodSync, type Dirent, lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoOf } from '../core/errors.js';
+import { SPOOL_LAYOUT } from '../core/spool-layout.js';
+
+/** Everybody may make a spool in it, and take away their own. */
+const MODE = 0o1777;
+
+/** `other`: it is no directory. */
+export type SpoolFound = 'absent' | 'empty' | 'filled' | 'other';
+
+export function lookAtSpool(path: string): SpoolFound {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return 'absent';
+  if (!stat.isDirectory()) return 'other';
+  return readdirSync(path).length === 0 ? 'empty' : 'filled';
+}
+
+/** Throws what the system says. */
+export function makeSpool(path: string): void {
+  mkdirSync(path);
+  chmodSync(path, MODE);
+}
+
+/** Removes what was being made when a daemon ended; the paths that could not be removed. */
+export function clearSpool(path: string): string[] {
+  const left: string[] = [];
+  clear(path, SPOOL_LAYOUT.spool, left);
+  for (const entry of entriesOf(path)) if (entry.isDirectory()) clear(join(path, entry.name), SPOOL_LAYOUT.queue, left);
+  return left;
+}
+
+function clear(directory: string, layout: readonly string[], left: string[]): void {
+  for (const { name } of entriesOf(directory)) {
+    if (!name.startsWith(SPOOL_LAYOUT.making)) continue;
+    const path = join(directory, name);
+    try {
+      // Nothing but what was made: a file in it would be somebody's.
+      for (const part of layout.toReversed()) remove(join(path, part));
+      remove(path);
+    } catch {
+      left.push(path);
+    }
+  }
+}
+
+function remove(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+function entriesOf(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
