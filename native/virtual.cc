@@ -39,7 +39,7 @@ std::int64_t now_ms() noexcept {
 
 std::uint32_t kind_bits(VirtualKind kind) noexcept { return kind == VirtualKind::directory ? S_IFDIR : S_IFREG; }
 
-bool lasts(VirtualKind kind) noexcept { return kind != VirtualKind::snapshot; }
+bool lasts(VirtualKind kind) noexcept { return kind == VirtualKind::directory || kind == VirtualKind::stream; }
 
 }  // namespace
 
@@ -432,7 +432,7 @@ void Virtual::serve(Request& request) noexcept {
     }
     case fuse::RELEASE: {
       const auto* const in = request.as<fuse::ReleaseIn>();
-      if (in == nullptr || !lasts(node.kind)) return request.done();
+      if (in == nullptr || node.kind == VirtualKind::snapshot) return request.done();
       return tell(request, node, VirtualOp::release, in->fh);
     }
     case fuse::FSYNC:

@@ -2,7 +2,8 @@
 //
 // A file of /.vreserve is a snapshot: each lookup makes a new node, and the first stat or open of it fixes its content, so
 // that what stat said is what read gives. (Not the lookup itself: the kernel makes one more to find out that the name it
-// knew is another node now, and throws it away.) Directories and the files that take commands or grow keep their numbers.
+// knew is another node now, and throws it away.) Directories and the files that grow keep their numbers; each open of control
+// has a node of its own, because the kernel lets one write at a time into an inode and a command may wait.
 //
 // Locks: mutex_ guards everything here. A leaf; the sink is called without it.
 #pragma once

@@ -30,6 +30,8 @@ export interface MountConfig {
   spoolGrant: SpoolGrant | null;
   readOnly: boolean;
   reserveBy: ReserveBy;
+  /** Requests that fit may go before those that wait. */
+  allowOvertaking: boolean;
   journalKeep: JournalKeep;
   /** Fractions of the capacity: beyond the high one what is past its policy is deleted, down to the low one; null: never by itself. */
   highWatermark: number | null;
@@ -119,6 +121,7 @@ function defaultConfig(uid: number): MountConfig {
     spoolGrant: null,
     readOnly: false,
     reserveBy: 'writers',
+    allowOvertaking: false,
     journalKeep: { ...JOURNAL_KEEP },
     highWatermark: null,
     lowWatermark: 0.85,

@@ -70,6 +70,11 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'who may reserve a path: writers of its directory, owners of the lot it lies in, or root',
     set: (text) => ({ reserveBy: oneOf('reserve-by', RESERVE_BY, text) }),
   },
+  'allow-overtaking': {
+    kind: 'switch',
+    help: 'grant what fits even where requests that do not fit yet wait before it (see reserve --wait)',
+    set: (on) => ({ allowOvertaking: on }),
+  },
   'journal-keep': {
     kind: 'value',
     unit: 'AGE|BYTES',

@@ -7,6 +7,8 @@ export interface OptionHelp {
   short?: string;
   /** The name of the value in the help, such as MNT. */
   unit?: string;
+  /** The value may be left out, and is given after `=` only: `text` is '' then. */
+  optional?: true;
   help: string;
 }
 
@@ -53,7 +55,8 @@ export function parseCommand(command: Command, argv: readonly string[]): Parsed 
   for (const [name, o] of Object.entries({ ...command.options, ...COMMON_OPTIONS })) {
     options[name] = o.short === undefined ? { type: o.type } : { type: o.type, short: o.short };
   }
-  const marked = argv.map((word) => (NUMBER_LIKE.test(word) ? MARK + word : word));
+  const bare = new Set(Object.entries(command.options).flatMap(([name, { optional }]) => (optional ? [`--${name}`] : [])));
+  const marked = argv.map((word) => (NUMBER_LIKE.test(word) ? MARK + word : bare.has(word) ? `${word}=` : word));
   let parsed: ReturnType<typeof parseArgs>;
   try {
     parsed = parseArgs({ args: marked, options, strict: true, allowPositionals: true });

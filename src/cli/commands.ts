@@ -26,6 +26,7 @@ export const COMMANDS: Record<string, Entry> = {
     load: async () => (await import('./spool.js')).spoolCommand(process.argv.slice(2)),
   },
   demo: { summary: 'see it work, in 20 seconds', load: async () => (await import('./demo.js')).demo },
+  box: { summary: null, load: async () => (await import('./box.js')).box },
   daemon: { summary: null, load: async () => (await import('./daemon.js')).daemon },
 };
 

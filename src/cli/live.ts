@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { ownerOf } from '../core/paths.js';
-import type { LotJson } from '../views/json.js';
+import type { LotJson, WaitingJson } from '../views/json.js';
 
 /** report.json, as far as commands read it. Bytes are exact integers. */
 export interface Report {
   daemon: { pid: number; version: string; engine: string; io: string };
   pool: { capacityBytes: number; freeBytes: number; setAsideBytes: number; headroomBytes: number };
   lots: LotJson[];
+  waiting: WaitingJson[];
 }
 
 /** The text of `.vreserve/NAME`. Throws SYSTEM, which tells a mount whose daemon is gone. */

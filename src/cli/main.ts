@@ -64,12 +64,14 @@ function unknownCommand(name: string): VreserveError {
 
 /** One line to stderr; with --json the same as an object on stdout. Returns the exit code. */
 function fail(thrown: unknown, argv: readonly string[]): number {
+  // What follows `--` is another command's.
+  const own = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   const error = asVreserveError(thrown);
   note(error.message.replaceAll('\n', ' '));
-  if (argv.includes('--debug')) {
+  if (own.includes('--debug')) {
     for (let e: unknown = error; e instanceof Error; e = e.cause) process.stderr.write(`${e.stack ?? e.message}\n`);
   }
-  if (argv.includes('--json')) {
+  if (own.includes('--json')) {
     printJson({ ok: false, code: error.code, errno: error.errno, message: error.message, ...error.details });
   }
   return error.exitCode;

@@ -6,11 +6,12 @@ import type { Reclaimer } from '../engine/reclaimer.js';
 import { runLotFunction } from '../lots/functions.js';
 import type { Commands } from '../views/host.js';
 import type { Users } from '../views/users.js';
+import type { WaitingLine } from '../waiting/line.js';
 
-export function mountCommands(keeper: Keeper, reclaimer: Reclaimer, users: Users): Commands {
+export function mountCommands(keeper: Keeper, line: WaitingLine, reclaimer: Reclaimer, users: Users): Commands {
   const lots = new KeptLots(keeper);
   return {
-    reserve: (path, bytes, options, by) => keeper.reserve(path, bytes, options, by),
+    reserve: (path, bytes, options, by, wait) => line.reserve(path, bytes, options, by, wait),
     extend: (path, bytes, by) => keeper.extend(path, bytes, by),
     release: (path, by) => keeper.release(path, by),
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),

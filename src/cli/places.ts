@@ -1,5 +1,5 @@
 // Checks the two directories of a mount before anything is started, and clears away a mount whose daemon is gone.
-import { readdirSync, type Stats, statSync } from 'node:fs';
+import { type Stats, statfsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { isWithin } from '../core/paths.js';
@@ -79,12 +79,13 @@ function detachDead(mountpoint: string): boolean {
 function isDead(mountpoint: string): boolean {
   try {
     statSync(mountpoint);
-    // The attributes of the root can still be cached by the kernel; a listing is asked of the daemon.
+    // Attributes and listings can still be cached by the kernel; the free space is asked of the daemon.
     const mount = mountAt(mountpoint);
-    if (mount !== undefined && isVreserve(mount)) readdirSync(mountpoint);
+    if (mount !== undefined && isVreserve(mount)) statfsSync(mountpoint);
     return false;
   } catch (error) {
-    return errnoOf(error) === 'ENOTCONN';
+    // The second of these is said to who asked just before.
+    return ['ENOTCONN', 'ECONNABORTED'].includes(errnoOf(error) ?? '');
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MountConfig } from '../config.js';
 import type { Clock } from '../core/clock.js';
-import { errnoOf, VreserveError } from '../core/errors.js';
+import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { JournalEvent } from '../core/events.js';
 import { DEFAULT_LOT_ID } from '../core/lot.js';
 import { LotsSeen, type Scope } from '../core/lots-seen.js';
@@ -26,8 +26,14 @@ import { type Log, openLog } from '../log.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
 import { Users } from '../views/users.js';
+import { REQUESTS_PATH } from '../waiting/box.js';
+import type { WaitingLine } from '../waiting/line.js';
+import { makeBox } from '../waiting/make-box.js';
+import type { RemoteBox } from '../waiting/remote-box.js';
+import { startBox } from './box.js';
 import type { ProgressMessage, ReadyMessage } from './messages.js';
 import { mountCommands } from './mount-commands.js';
+import { mountLine } from './mount-line.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
 export interface ServerParts {
@@ -52,7 +58,11 @@ export class Server {
   readonly #heartbeat: Heartbeat;
   readonly #users: Users;
   readonly #reclaimer: Reclaimer;
+  readonly #line: WaitingLine;
   readonly #spool: Spool;
+  #box: RemoteBox | null = null;
+  /** Where the backing is reached. */
+  readonly #view: string;
   readonly log: Log;
   readonly #daemon: DaemonSnapshot;
   /** Files were forced to close, so what is recorded may differ from what is there. */
@@ -66,14 +76,16 @@ export class Server {
   static async start(parts: ServerParts): Promise<{ server: Server; ready: ReadyMessage }> {
     const { config, engine } = parts;
     let ledger: Ledger | undefined;
+    let server: Server | undefined;
     try {
       const info = openBacking(config, engine);
       const directory = join(info.viewPath, OWN_DIRECTORY);
       const log = openLog(logFileOf(config, directory), config.logLevel);
       ledger = openLedger({ directory, readOnly: config.readOnly, owner: String(parts.uid), nowMs: parts.clock() });
-      const server = new Server(parts, info, ledger, log);
+      server = new Server(parts, info, ledger, log);
       return { server, ready: await server.#begin() };
     } catch (error) {
+      if (server !== undefined) await server.#box?.end();
       await ledger?.close();
       await engine.stop();
       throw error;
@@ -84,6 +96,7 @@ export class Server {
     const { config, engine, clock } = parts;
     this.#parts = parts;
     this.#ledger = ledger;
+    this.#view = info.viewPath;
     this.log = log;
     this.#users = new Users(clock);
     const rights = new Rights(config.reserveBy, parts.uid, this.#users);
@@ -94,6 +107,8 @@ export class Server {
     const directory = join(info.viewPath, OWN_DIRECTORY);
     this.#spool = new Spool({ keeper: this.#keeper, directory, grant: config.spoolGrant, uid: parts.uid });
     const { journalKeep } = config;
+    const { allowOvertaking } = config;
+    this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
     this.#heartbeat = new Heartbeat({
       engine,
       ledger,
@@ -123,6 +138,7 @@ export class Server {
    */
   async stop(): Promise<void> {
     const { engine, config } = this.#parts;
+    await this.#line.stop();
     try {
       engine.unmount(false);
     } catch (error) {
@@ -149,6 +165,8 @@ export class Server {
   async ended(): Promise<boolean> {
     const { engine } = this.#parts;
     await this.#end;
+    this.#line.abandon();
+    const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
     await this.#heartbeat.stop();
     this.#keeper.refuse();
@@ -161,7 +179,7 @@ export class Server {
       // The ledger first: the engine takes away the view of the backing in which SQLite puts its files away.
       await this.#ledger.close();
       // A count that is under way is not waited for, either: stopping ends it.
-      const stopped = engine.stop().then(() => this.#keeper.settled());
+      const stopped = engine.stop().then(() => Promise.all([this.#keeper.settled(), boxGone]));
       await (this.#forced ? Promise.race([stopped, sleep(STOP_MS)]) : stopped);
     }
     this.log.info({ clean: !this.#forced }, 'unmounted');
@@ -178,11 +196,12 @@ export class Server {
       daemon: this.#daemon,
       pool: engine.pool(),
       lots,
+      waiting: this.#line.list(),
       requests: engine.requests(),
-      troubles: this.#heartbeat.troubles(),
+      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
-    return top === undefined ? whole : confined(whole, top, engine.room(scope.lot));
+    return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
   }
 
   async #saveEnd(): Promise<void> {
@@ -196,7 +215,7 @@ export class Server {
   async #begin(): Promise<ReadyMessage> {
     const { config, engine } = this.#parts;
     engine.setPool(config.capacityBytes, config.marginBytes);
-    await this.#keeper.load();
+    const waiting = await this.#keeper.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
     // After a clean end the ledger has it.
     const usage = counted === null ? [] : engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
@@ -206,7 +225,7 @@ export class Server {
       host: {
         snapshot: (scope) => this.snapshot(scope),
         inScope: (lot) => this.#keeper.book.withDescendants(lot),
-        commands: mountCommands(this.#keeper, this.#reclaimer, this.#users),
+        commands: mountCommands(this.#keeper, this.#line, this.#reclaimer, this.#users),
         journal: this.#ledger,
       },
       users: this.#users,
@@ -216,15 +235,32 @@ export class Server {
       reply: (token, reply) => engine.reply(token, reply),
     });
     this.#spool.prepare();
+    const box = await this.#makeBox();
+    this.#box = box;
     const mounted = await this.#mount(handler);
     this.#daemon.io = mounted.io;
     this.#daemon.ioReason = mounted.ioReason;
     this.#keeper.phases.start();
     this.#heartbeat.start();
     const spool = await this.#spool.settle();
+    if (box !== null) await this.#line.start(waiting, box);
     if (counted === null && !config.trust) void this.#verify();
     this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, spool }, 'mounted');
     return this.#ready(counted !== null, spool);
+  }
+
+  /** Makes the spool in which requests wait, and starts the process that uses it; null where there can be none. */
+  async #makeBox(): Promise<RemoteBox | null> {
+    const { config } = this.#parts;
+    if (!this.#spool.takesMore) return null;
+    try {
+      await makeBox(join(this.#view, REQUESTS_PATH), config.allowOther && config.reserveBy !== 'root');
+      return startBox(join(config.mountpoint, REQUESTS_PATH));
+    } catch (error) {
+      this.log.error({ err: error }, 'no request can wait: its spool could not be made');
+      this.#line.unserved(asVreserveError(error).message);
+      return null;
+    }
   }
 
   async #mount(handler: ViewHandler): Promise<MountInfo> {

@@ -30,6 +30,10 @@ export const ERRORS = {
   OUTSIDE: row('EINVAL', 400, 2, "'{path}' is not in a vreserve mount"),
 
   NO_SPACE: row('ENOSPC', 507, 1, '{askedText} asked for {path}, {availableText} available{where}'),
+  NEVER_FITS: row('ENOSPC', 507, 1, '{askedText} asked for {path}, and {where} can never hold more than {mostText}'),
+  WAITED_FOR_NOTHING: row('ENOSPC', 507, 1, '{askedText} asked for {path}, which waited {waitedText} for it: {reason}'),
+  OTHERS_WAIT: row('ENOSPC', 507, 1, '{askedText} asked for {path}, and {othersText} before it: reserve --wait joins the line'),
+  WITHDRAWN: row('ECANCELED', 409, 1, 'the request was withdrawn'),
   BELOW_USE: row('ENOSPC', 409, 1, '{askedText} asked for {path}, which holds {heldText} already'),
   SPLIT_NAMES: row('EXDEV', 409, 1, "'{path}' cannot be bound: the names of one file ({inTheWay}) would lie in two lots"),
   REAL_VRESERVE: row('EEXIST', 409, 1, "'{path}' cannot be bound: it has a real .vreserve of its own"),

@@ -2,10 +2,15 @@
 
 import type { LotId } from './lot.js';
 
-/** Every kind of line. `charge` sums a lot's charges over about a second; `shortage`: the backing cannot keep the promise. */
+/**
+ * Every kind of line. `waiting`: a request joins the line, `withdrawal`: it leaves it undecided; `charge` sums a lot's charges
+ * over about a second; `shortage`: the backing cannot keep the promise.
+ */
 export const EVENTS = [
   'grant',
   'refusal',
+  'waiting',
+  'withdrawal',
   'release',
   'extension',
   'change',

@@ -1,7 +1,8 @@
 // What the views render from: pool, lots and daemon at one moment.
 
-import { grantBytes } from './lot.js';
-import type { LotSnapshot, LotsSeen } from './lots-seen.js';
+import { grantBytes, type LotId } from './lot.js';
+import type { LotSnapshot, LotsSeen, Scope } from './lots-seen.js';
+import { isWithin, relativeTo } from './paths.js';
 
 /** The pool, all in bytes. */
 export interface PoolSnapshot {
@@ -37,8 +38,8 @@ export interface DaemonSnapshot {
  * What a lot's own `.vreserve` tells of the mount around it: the lot is the pool there, `roomBytes` what it can still write,
  * and where the mount lies and who serves it is nobody's business.
  */
-export function confined(snapshot: Snapshot, top: LotSnapshot, roomBytes: number): Snapshot {
-  const { pool, daemon } = snapshot;
+export function confined(snapshot: Snapshot, top: LotSnapshot, { directory }: Scope, roomBytes: number): Snapshot {
+  const { pool, daemon, waiting } = snapshot;
   const grant = grantBytes(top.lot.policy);
   const usedBytes = top.used.bytes;
   return {
@@ -55,7 +56,29 @@ export function confined(snapshot: Snapshot, top: LotSnapshot, roomBytes: number
       drift: 0,
     },
     requests: {},
+    waiting: waiting
+      .filter(({ path }) => path !== directory && isWithin(path, directory))
+      .map((each) => ({ ...each, path: relativeTo(each.path, directory) })),
   };
+}
+
+/** A request that waits for bytes. */
+export interface WaitingSnapshot {
+  /** Of its entry in the spool `requests`. */
+  name: string;
+  path: string;
+  bytes: number;
+  /** Decimal uid. */
+  owner: string;
+  /** In whose line it waits. */
+  lot: LotId;
+  /** From 1, in that line. */
+  position: number;
+  /** How many bytes it lacked when it was tried last; null: others are before it. */
+  missingBytes: number | null;
+  askedAtMs: number;
+  /** null: it waits for ever. */
+  deadlineMs: number | null;
 }
 
 export interface Snapshot {
@@ -64,6 +87,8 @@ export interface Snapshot {
   pool: PoolSnapshot;
   /** What is worked out only when it is asked for: there may be many. */
   lots: LotsSeen;
+  /** In the order in which they came. */
+  waiting: readonly WaitingSnapshot[];
   /** Requests served by operation, since the mount. */
   requests: Record<string, number>;
   /** One sentence each; empty when all is well. */

@@ -4,6 +4,7 @@ import type { LotBook, LotChange } from '../core/book.js';
 import type { Clock } from '../core/clock.js';
 import type { JournalEvent } from '../core/events.js';
 import type { LotId } from '../core/lot.js';
+import type { Claim } from '../core/waiting.js';
 import type { Ledger, SavedUsage } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { Admission, Engine, Usage } from './engine.js';
@@ -28,6 +29,8 @@ export interface Making {
   mustCover?: boolean;
   /** The change only gives back. The ledger is told first: after a crash nobody else can have been promised the bytes. */
   givesBack?: boolean;
+  /** Of a request that waited. */
+  claim?: Claim | undefined;
   /** Makes the error of a refusal. */
   refusal: (refused: Extract<Admission, { granted: false }>) => Error;
 }
@@ -59,7 +62,8 @@ export class Changer {
     if (!admission.granted) throw making.refusal(admission);
     const started = admission.usage.filter(({ id }) => book.get(id) === undefined).map(saved);
     try {
-      await ledger.changeLots(change, started, making.events(change));
+      await making.claim?.take();
+      await ledger.changeLots(change, started, making.events(change), making.claim?.settled);
       return started;
     } catch (error) {
       for (const { id } of started) usage.forget(id);
@@ -75,10 +79,12 @@ export class Changer {
     const { ledger, book, engine } = this.#parts;
     const undo = inverseOf(change, book);
     const held = change.remove.flatMap((id) => engine.usageOf(id) ?? []).map(saved);
-    await ledger.changeLots(change, [], making.events(change));
+    const { claim } = making;
+    await claim?.take();
+    await ledger.changeLots(change, [], making.events(change), claim?.settled);
     const restore = async () => {
       const events = making.events(undo).map((event) => ({ ...event, fields: { ...event.fields, restored: true } }));
-      await ledger.changeLots(undo, held, events);
+      await ledger.changeLots(undo, held, events, claim && { ...claim.settled, outcome: null });
     };
     let admission: Admission;
     try {

@@ -1,7 +1,7 @@
 // The commands on one mount: each takes its locks, is judged by the rights, and is made in both planes or not at all.
 
 import { LotBook, type LotChange } from '../core/book.js';
-import { checkBytes } from '../core/bytes.js';
+import { checkBytes, formatExactBytes } from '../core/bytes.js';
 import { releaseLot } from '../core/change.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
@@ -18,10 +18,12 @@ import {
   NO_USAGE,
   type Policy,
   recursivePath,
+  UNLIMITED,
 } from '../core/lot.js';
 import { LotsSeen } from '../core/lots-seen.js';
 import { phasesOf } from '../core/phase.js';
-import type { Ledger, ReportedUsage } from '../ledger/ledger.js';
+import type { Claim } from '../core/waiting.js';
+import type { Ledger, ReportedUsage, WaitingRow } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { By, CheckReport, Commands, Progress, ReserveOptions } from '../views/host.js';
 import { Changer, type Making } from './changer.js';
@@ -31,6 +33,7 @@ import { PathLocks } from './path-locks.js';
 import { Phases } from './phases.js';
 import { type Place, Places } from './places.js';
 import { noMore, policyFields, policyOf } from './policies.js';
+import { mustHold } from './promises.js';
 import { RefusalRate } from './refusal-rate.js';
 import { noReservation, ownScope, type Refusal, refused } from './refusals.js';
 import type { Rights } from './rights.js';
@@ -47,8 +50,16 @@ export interface KeeperParts {
   readOnly: boolean;
 }
 
+/** Where a request for a path stands. */
+export interface Judged {
+  /** In the mount. */
+  path: string;
+  around: LotId;
+  isReserved: boolean;
+}
+
 /** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
-export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
+export class Keeper implements Omit<Commands, 'lot' | 'reclaim' | 'reserve'> {
   readonly book = new LotBook();
   readonly usage: UsageLog;
   readonly phases: Phases;
@@ -58,6 +69,8 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   readonly #locks = new PathLocks();
   readonly #reported = new Map<LotId, LotUsage>();
   readonly #refusals = new RefusalRate();
+  /** Told of the paths of lots that were made, changed or removed. */
+  onMade: (paths: readonly string[]) => void = () => {};
   #counting: Promise<unknown> = Promise.resolve();
   #ending = false;
   /** Lots that differed in the last check and were not repaired. */
@@ -72,10 +85,10 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     this.#changer = new Changer({ engine, ledger, book: this.book, usage: this.usage, phases: this.phases, clock, log });
   }
 
-  /** Tells the engine, before its mount, what the ledger has. */
-  async load(): Promise<void> {
+  /** Tells the engine, before its mount, what the ledger has; returns the requests that wait. */
+  async load(): Promise<WaitingRow[]> {
     const { engine, ledger, clock } = this.parts;
-    const { lots, usage, reported, lastLineAtMs } = await ledger.load();
+    const { lots, usage, reported, waiting, lastLineAtMs } = await ledger.load();
     const saved = new Map(usage.map((row) => [row.id, row]));
     this.book.apply({ put: lots, remove: [] });
     const nowMs = clock();
@@ -87,24 +100,64 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     }
     for (const row of reported) this.#reported.set(row.id, row.usage);
     this.phases.resume(lots, lastLineAtMs ?? nowMs);
+    return waiting;
   }
 
   async reserve(path: string, bytes: number, options: ReserveOptions, by: By): Promise<Lot> {
     checkBytes(bytes);
-    return this.#at(path, by, (place) => {
-      const lot = this.#ownedAt(place, by);
-      const policy: Partial<Policy> = { ...policyOf(options, this.parts.clock()), dedicatedBytes: bytes };
-      return lot === undefined ? this.#admit(place, policy, options, by) : this.#resize(lot, place, policy, options, by);
-    });
+    return this.#at(path, by, (place) => this.#judged(place, by, () => this.#reserve(place, bytes, options, by)));
+  }
+
+  /** `reserve` for a request that waits: a refusal is its own to tell. */
+  async reserveWaited(path: string, bytes: number, options: ReserveOptions, by: By, claim?: Claim): Promise<Lot> {
+    return this.#at(path, by, (place) => this.#reserve(place, bytes, options, by, claim));
+  }
+
+  /**
+   * Throws what `reserve` would, but for lack of bytes now; where there can never be enough, NEVER_FITS. Returns where the path
+   * is in the mount, the lot around it, and whether it is reserved already.
+   */
+  async judge(path: string, bytes: number, options: ReserveOptions, by: By): Promise<Judged> {
+    const { rights, clock } = this.parts;
+    this.#refuseWhere();
+    checkBytes(bytes);
+    const place = this.places.place(path, by);
+    rights.checkKnown(by.caller);
+    const lot = this.#ownedAt(place, by);
+    if (lot === undefined) await this.places.checkReserve(place, by);
+    else rights.checkChange(by.caller, lot, `the reservation of ${place.shown}`, this.book);
+    if (options.owner !== undefined) rights.ownerNamed(options.owner, by.caller);
+    policyOf(options, clock());
+    const around = this.places.around(place.path);
+    this.#checkEverFits(place, bytes, around, by);
+    return { path: place.path, around, isReserved: lot !== undefined };
+  }
+
+  #checkEverFits({ shown }: Place, bytes: number, around: LotId, by: By): void {
+    const { capacityBytes, marginBytes } = this.parts.engine.pool();
+    let most = capacityBytes - marginBytes;
+    let where = 'the pool';
+    const seen = this.#seenBy(by);
+    for (const lot of this.book.withAncestors(around)) {
+      const grant = lot.id === DEFAULT_LOT_ID ? UNLIMITED : grantBytes(lot.policy);
+      if (grant === UNLIMITED || grant >= most) continue;
+      most = grant;
+      const name = seen.namesOf([lot.id])[0];
+      where = name === undefined ? 'a lot above' : `lot '${name}'`;
+    }
+    if (bytes <= most) return;
+    const texts = { askedText: formatExactBytes(bytes), mostText: formatExactBytes(most), where };
+    throw new VreserveError('NEVER_FITS', { path: shown, askedBytes: bytes, mostBytes: most, ...texts });
   }
 
   async extend(path: string, addBytes: number, by: By): Promise<Lot> {
     checkBytes(addBytes);
-    return this.#at(path, by, (place) => {
+    const extend = async (place: Place) => {
       const lot = this.#ownedAt(place, by);
       if (lot === undefined) throw noReservation(place.shown);
       return this.#resize(lot, place, { dedicatedBytes: checkBytes(lot.policy.dedicatedBytes + addBytes) }, {}, by);
-    });
+    };
+    return this.#at(path, by, (place) => this.#judged(place, by, () => extend(place)));
   }
 
   async release(path: string, by: By): Promise<Lot | null> {
@@ -121,8 +174,12 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     };
     // Lots below it change too, and those that do not lie below its path are held by nobody.
     const around = async (place: Place) => (this.#hasChildren(place) ? null : { released: await release(place) });
-    const done = await this.#at(path, by, around);
-    return done === null ? this.alone(() => this.#judged(this.places.place(path, by), by, release)) : done.released;
+    const done = await this.#at(path, by, (place) => this.#judged(place, by, () => around(place)));
+    if (done !== null) return done.released;
+    return this.alone(() => {
+      const place = this.places.place(path, by);
+      return this.#judged(place, by, () => release(place));
+    });
   }
 
   async check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport> {
@@ -202,8 +259,21 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
 
   /** Makes a change of lots; the caller holds their locks. */
   async make(change: LotChange, making: Making): Promise<void> {
+    const before = [...change.remove, ...change.put.map(({ id }) => id)].flatMap((id) => this.book.get(id)?.paths ?? []);
     await this.#changer.make(change, making);
     for (const id of change.remove) this.#reported.delete(id);
+    this.onMade([...before, ...change.put.flatMap(({ paths }) => paths)].map(({ path }) => path));
+  }
+
+  /** Of a command on a path; one that is no path in the mount is no line, either. */
+  async journalRefusalAt(path: string, by: By, error: unknown): Promise<void> {
+    let place: Place;
+    try {
+      place = this.places.place(path, by);
+    } catch {
+      return;
+    }
+    await this.#journalRefusalAt(place, by, error);
   }
 
   async journalRefusal(lotId: LotId, fields: EventFields, by: By, error: VreserveError): Promise<void> {
@@ -226,22 +296,26 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     }
   }
 
-  /** Runs a command on a path, with the path's lock; a refusal becomes a line of the journal. */
+  /** Runs a command on a path, with the path's lock. */
   async #at<T>(path: string, by: By, command: (place: Place) => Promise<T>): Promise<T> {
     this.#refuseWhere();
     const place = this.places.place(path, by);
-    return this.#locks.run(place.path, () => this.#judged(place, by, command));
+    return this.#locks.run(place.path, () => command(place));
   }
 
-  async #judged<T>(place: Place, by: By, command: (place: Place) => Promise<T>): Promise<T> {
+  /** A refusal becomes a line of the journal. */
+  async #judged<T>(place: Place, by: By, command: () => Promise<T>): Promise<T> {
     try {
       this.parts.rights.checkKnown(by.caller);
-      return await command(place);
+      return await command();
     } catch (error) {
-      const fields = { path: place.path };
-      await this.journalRefusal(this.book.ownerOf(place.path, true), fields, by, asVreserveError(error));
+      await this.#journalRefusalAt(place, by, error);
       throw error;
     }
+  }
+
+  #journalRefusalAt({ path }: Place, by: By, error: unknown): Promise<void> {
+    return this.journalRefusal(this.book.ownerOf(path, true), { path }, by, asVreserveError(error));
   }
 
   #refuseWhere(): void {
@@ -264,7 +338,15 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     return bound !== undefined && this.book.children(bound.lot).size > 0;
   }
 
-  async #admit(place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By): Promise<Lot> {
+  async #reserve(place: Place, bytes: number, options: ReserveOptions, by: By, claim?: Claim): Promise<Lot> {
+    const lot = this.#ownedAt(place, by);
+    const policy: Partial<Policy> = { ...policyOf(options, this.parts.clock()), dedicatedBytes: bytes };
+    return lot === undefined
+      ? this.#admit(place, policy, options, by, claim)
+      : this.#resize(lot, place, policy, options, by, claim);
+  }
+
+  async #admit(place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By, claim?: Claim): Promise<Lot> {
     const { ledger, rights, clock } = this.parts;
     await this.places.checkReserve(place, by);
     const around = this.places.around(place.path);
@@ -280,15 +362,20 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     };
     if (this.book.named(lot.name) !== undefined) throw new VreserveError('LOT_EXISTS', { lot: lot.name });
     const parent = around === DEFAULT_LOT_ID ? undefined : this.book.must(around).name;
-    const fields = { lot: lot.name, path: place.path, ...policyFields(lot.policy), ...this.actor(by), parent };
-    await this.make(
-      { put: [lot], remove: [] },
-      { ...this.refusing(lot.policy, place.shown, by), events: () => [this.event('grant', lot.id, fields)] },
-    );
+    const fields = {
+      lot: lot.name,
+      path: place.path,
+      ...policyFields(lot.policy),
+      ...this.actor(by),
+      parent,
+      ...claim?.fields,
+    };
+    const events = () => [this.event('grant', lot.id, fields)];
+    await this.make({ put: [lot], remove: [] }, { ...this.refusing(lot.policy, place.shown, by), events, claim });
     return lot;
   }
 
-  async #resize(lot: Lot, place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By): Promise<Lot> {
+  async #resize(lot: Lot, place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By, claim?: Claim): Promise<Lot> {
     const { rights } = this.parts;
     rights.checkChange(by.caller, lot, `the reservation of ${place.shown}`, this.book);
     const owner = options.owner === undefined ? {} : rights.ownerNamed(options.owner, by.caller);
@@ -304,6 +391,7 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
           ...policyFields(is),
           previousBytes: was,
           ...this.actor(by),
+          ...claim?.fields,
         }),
       ];
     };
@@ -311,18 +399,19 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
     if (givesBack) this.#refuseLess(lot, changed, place.shown, by);
     await this.make(
       { put: [changed], remove: [] },
-      { ...this.refusing(changed.policy, place.shown, by), events, mustCover: true, givesBack },
+      { ...this.refusing(changed.policy, place.shown, by), events, mustCover: true, givesBack, claim },
     );
     return changed;
   }
 
   /** Before the ledger is told; the engine has the last word all the same. */
   #refuseLess(lot: Lot, changed: Lot, shown: string, by: By): void {
-    const { engine } = this.parts;
-    let heldBytes = 0;
-    for (const id of this.book.withDescendants(lot.id)) heldBytes += engine.usageOf(id)?.bytes ?? 0;
+    const { engine, clock } = this.parts;
     const grant = grantBytes(changed.policy);
-    if (grant < 0 || heldBytes <= grant) return;
+    if (grant < 0) return;
+    const ownBytes = (id: LotId) => engine.usageOf(id)?.bytes ?? 0;
+    const { usedBytes: heldBytes, promisedBytes } = mustHold(this.book, lot, ownBytes, clock());
+    if (heldBytes + promisedBytes <= grant) return;
     const refusal: Refusal = { granted: false, errno: 'EINVAL', lot: lot.id, availableBytes: 0, heldBytes };
     throw this.refusing(changed.policy, shown, by).refusal(refusal);
   }
@@ -330,8 +419,12 @@ export class Keeper implements Omit<Commands, 'lot' | 'reclaim'> {
   /** Makes the error of a refusal, for who asked. */
   refusing(policy: Policy, shown: string, by: By): Pick<Making, 'refusal'> {
     const asked = { shown, dedicatedBytes: policy.dedicatedBytes, grantBytes: grantBytes(policy) };
-    const seen = new LotsSeen(this.book, this, { lot: by.scope, directory: by.directory });
+    const seen = this.#seenBy(by);
     return { refusal: (refusal) => refused(refusal, asked, (id) => seen.namesOf([id])[0] ?? null) };
+  }
+
+  #seenBy(by: By): LotsSeen {
+    return new LotsSeen(this.book, this, { lot: by.scope, directory: by.directory });
   }
 
   async #remove(lot: Lot, by: By): Promise<void> {

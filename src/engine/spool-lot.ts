@@ -58,6 +58,11 @@ export class Spool {
     this.#parts = parts;
   }
 
+  /** It is served, and not only for what it still holds. */
+  get takesMore(): boolean {
+    return this.#isServed && this.#asked !== 0 && !this.#parts.keeper.parts.readOnly;
+  }
+
   /** Before the mount: serves the directory, which is made where it is missing. Whatever is in the way, the mount comes about. */
   prepare(): void {
     const { log } = this.#parts.keeper.parts;

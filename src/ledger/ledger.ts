@@ -3,6 +3,7 @@
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import type { Lot, LotId, LotUsage } from '../core/lot.js';
+import type { Settled } from '../core/waiting.js';
 
 /** A lot's own bytes and objects as they were last saved. */
 export interface SavedUsage {
@@ -17,11 +18,28 @@ export interface ReportedUsage {
   usage: LotUsage;
 }
 
+/** A request that waits for bytes. `asked`, `asker` and `outcome` are JSON of whoever keeps the line. */
+export interface WaitingRow {
+  /** Grows with the order in which they came. */
+  seq: number;
+  /** Of its entry in the spool. */
+  name: string;
+  askedAtMs: number;
+  /** null: it waits for ever. */
+  deadlineMs: number | null;
+  asked: string;
+  asker: string;
+  /** null: not decided yet. */
+  outcome: string | null;
+}
+
 export interface LedgerContents {
   /** Parents before their children; the default lot first. */
   lots: Lot[];
   usage: SavedUsage[];
   reported: ReportedUsage[];
+  /** In their order. */
+  waiting: WaitingRow[];
   /** Time of the journal's last line; null: it has none. */
   lastLineAtMs: number | null;
 }
@@ -55,9 +73,20 @@ export interface Ledger {
   load(): Promise<LedgerContents>;
   /** A number for a new lot, never given before to a lot that was added. */
   newLotId(): Promise<LotId>;
-  /** Lots that are made or changed, with their first usage (a lot without keeps its own), and lots that go. */
-  changeLots(change: LotChange, usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
+  /** Lots that are made or changed, with their first usage (a lot without keeps its own), and lots that go; the request that it decides. */
+  changeLots(
+    change: LotChange,
+    usage: readonly SavedUsage[],
+    events: readonly JournalEvent[],
+    settled?: Settled | null,
+  ): Promise<void>;
   saveReported(reported: readonly ReportedUsage[], events: readonly JournalEvent[]): Promise<void>;
+  /** A request joins the line; returns its `seq`. */
+  joinLine(row: Omit<WaitingRow, 'seq' | 'outcome'>, events: readonly JournalEvent[]): Promise<number>;
+  /** A request is decided without a change of lots. */
+  settle(settled: Settled, events: readonly JournalEvent[]): Promise<void>;
+  /** A request is forgotten; no error where it is already. */
+  leaveLine(seq: number, events: readonly JournalEvent[]): Promise<void>;
   /** Saves usage (lots that are gone are passed over) and writes the lines. */
   saveUsage(usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void>;
   /** From here on the end is unclean, until `endServing`. */

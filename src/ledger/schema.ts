@@ -64,4 +64,17 @@ export const MIGRATIONS: readonly string[] = [
     pending_objects INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- Requests that wait for bytes, in their order. asked, asker, outcome: JSON that the ledger does not look into; outcome is
+  -- there from the decision on, until the entry of the spool has been moved.
+  CREATE TABLE waiting (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    asked_at_ms INTEGER NOT NULL,
+    deadline_ms INTEGER,
+    asked TEXT NOT NULL,
+    asker TEXT NOT NULL,
+    outcome TEXT
+  ) STRICT;
+  `,
 ];

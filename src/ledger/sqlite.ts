@@ -7,12 +7,23 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
+import type { Settled } from '../core/waiting.js';
 import { Ballast } from './ballast.js';
 import { GroupCommit } from './group.js';
 import { Journal } from './journal.js';
-import type { JournalPiece, JournalRange, Ledger, LedgerContents, ReportedUsage, SavedUsage, TrimLimits } from './ledger.js';
+import type {
+  JournalPiece,
+  JournalRange,
+  Ledger,
+  LedgerContents,
+  ReportedUsage,
+  SavedUsage,
+  TrimLimits,
+  WaitingRow,
+} from './ledger.js';
 import { type OpenedFile, openLedgerFile, openMemoryLedger } from './open.js';
 import { LotTables } from './tables.js';
+import { WaitingTable } from './waiting.js';
 
 /** Name of the ledger's file in `.vreserve`. */
 export const LEDGER_FILE = 'ledger.db';
@@ -61,6 +72,7 @@ class SqliteLedger implements Ledger {
   readonly #group: GroupCommit;
   readonly #journal: Journal;
   readonly #tables: LotTables;
+  readonly #waiting: WaitingTable;
   readonly #setState: Statement;
   /** A copy of a ledger that cannot be written, removed at the end. */
   readonly #copy: string | null;
@@ -71,6 +83,7 @@ class SqliteLedger implements Ledger {
     this.#copy = copy;
     this.#journal = new Journal(db);
     this.#tables = new LotTables(db);
+    this.#waiting = new WaitingTable(db);
     this.#group = new GroupCommit(db, ballast, () => this.#journal.forget());
     this.#setState = db.prepare(
       'INSERT INTO state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
@@ -85,18 +98,47 @@ class SqliteLedger implements Ledger {
   }
 
   async load(): Promise<LedgerContents> {
-    return { ...this.#tables.load(), lastLineAtMs: this.#journal.lastAtMs() };
+    return { ...this.#tables.load(), waiting: this.#waiting.load(), lastLineAtMs: this.#journal.lastAtMs() };
   }
 
   async newLotId(): Promise<LotId> {
     return this.#tables.newLotId();
   }
 
-  changeLots(change: LotChange, usage: readonly SavedUsage[], events: readonly JournalEvent[]): Promise<void> {
+  changeLots(
+    change: LotChange,
+    usage: readonly SavedUsage[],
+    events: readonly JournalEvent[],
+    settled: Settled | null = null,
+  ): Promise<void> {
     if (change.remove.includes(DEFAULT_LOT_ID)) throw new Error('the default lot is never removed');
     return this.#group.run(() => {
       this.#tables.change(change);
       this.#tables.saveUsage(usage);
+      if (settled !== null) this.#waiting.settle(settled);
+      this.#journal.append(events);
+    });
+  }
+
+  async joinLine(row: Omit<WaitingRow, 'seq' | 'outcome'>, events: readonly JournalEvent[]): Promise<number> {
+    let seq = 0;
+    await this.#group.run(() => {
+      seq = this.#waiting.add(row);
+      this.#journal.append(events);
+    });
+    return seq;
+  }
+
+  settle(settled: Settled, events: readonly JournalEvent[]): Promise<void> {
+    return this.#group.run(() => {
+      this.#waiting.settle(settled);
+      this.#journal.append(events);
+    });
+  }
+
+  leaveLine(seq: number, events: readonly JournalEvent[]): Promise<void> {
+    return this.#group.run(() => {
+      this.#waiting.remove(seq);
       this.#journal.append(events);
     });
   }

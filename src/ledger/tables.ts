@@ -87,7 +87,7 @@ export class LotTables {
     return this.#lastId;
   }
 
-  load(): Omit<LedgerContents, 'lastLineAtMs'> {
+  load(): Omit<LedgerContents, 'lastLineAtMs' | 'waiting'> {
     // Rows of all tables come in the order of the lots, so that each is walked along beside them.
     const parents = new Beside(this.#rows<[number, number]>('SELECT lot_id, parent_id FROM parents ORDER BY lot_id, position'));
     const paths = new Beside(

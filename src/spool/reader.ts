@@ -1,6 +1,6 @@
 // Takes the entries of one queue, one after the other, and waits for more without polling (Multispool 3.4).
 
-import { VreserveError } from '../core/errors.js';
+import { errnoOf, VreserveError } from '../core/errors.js';
 import type { CheckedOutEntry, Outcome } from './checked-out.js';
 import type { DataFile } from './data-file.js';
 import { QueueWatch } from './queue-watch.js';
@@ -123,14 +123,23 @@ export class QueueReader<Meta, Data, Queue extends string> {
     return (await this.#spool.listNames(this.#queue))[Symbol.iterator]();
   }
 
-  /** The first that nobody else took; null where none is left, or the signal is aborted. */
+  /** The first that nobody else took, or owns; null where none is left, or the signal is aborted. */
   async #firstOf(names: Iterator<string>, signal?: AbortSignal): Promise<CheckedOutEntry<Meta, Data, Queue> | null> {
     while (signal?.aborted !== true) {
       const next = names.next();
       if (next.done === true) return null;
-      const entry = await this.#spool.checkoutIfFound(this.#spool.entry(this.#queue, next.value));
+      const entry = await this.#spool.checkoutIfFound(this.#spool.entry(this.#queue, next.value)).catch(notOurs);
       if (entry !== null) return entry;
     }
     return null;
   }
+}
+
+/** In a directory that is sticky, entries of others are not to be had: they are passed over. */
+function notOurs(error: unknown): null {
+  const syscall = error instanceof Error && 'syscall' in error ? error.syscall : null;
+  const isRefused = errnoOf(error) === 'EPERM' || errnoOf(error) === 'EACCES';
+  // Once the rename is done it is ours.
+  if (isRefused && (syscall === 'utime' || syscall === 'rename')) return null;
+  throw error;
 }

@@ -4,11 +4,11 @@ import { checkBytes, parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
 import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
-import { RESERVE_OPTIONS, reserveOptions } from './reserve-options.js';
+import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
 
 /** The fields of each command, besides `cmd`. */
 const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
-  reserve: ['path', 'bytes', ...RESERVE_OPTIONS],
+  reserve: ['path', 'bytes', 'wait', ...RESERVE_OPTIONS],
   extend: ['path', 'bytes'],
   release: ['path'],
   report: [],
@@ -33,7 +33,13 @@ export function commandFromJson(text: string): ControlCommand {
   if (unknown !== undefined) throw bad(`${cmd} has no field "${unknown.slice(0, 40)}"`);
   switch (cmd) {
     case 'reserve':
-      return { cmd, path: textField(fields, 'path'), bytes: bytesField(fields), options: reserveOptions(fields) };
+      return {
+        cmd,
+        path: textField(fields, 'path'),
+        bytes: bytesField(fields),
+        options: reserveOptions(fields),
+        waitMs: fields.wait === undefined || fields.wait === false ? undefined : waitOption(fields.wait),
+      };
     case 'extend':
       return { cmd, path: textField(fields, 'path'), bytes: bytesField(fields) };
     case 'release':

@@ -6,7 +6,8 @@ import type { LotRequest, ReserveOptions } from './host.js';
 
 /** A command as it was understood. Paths are not checked yet. */
 export type ControlCommand =
-  | { cmd: 'reserve'; path: string; bytes: number; options: ReserveOptions }
+  /** `waitMs`: how long it may wait for the bytes, null: for ever; undefined: not at all. */
+  | { cmd: 'reserve'; path: string; bytes: number; options: ReserveOptions; waitMs: number | null | undefined }
   | { cmd: 'extend'; path: string; bytes: number }
   | { cmd: 'release'; path: string }
   | { cmd: 'lot'; request: LotRequest }

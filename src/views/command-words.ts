@@ -6,7 +6,7 @@ import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
 import type { LotRequest } from './host.js';
 
-import { RESERVE_OPTIONS, reserveOptions } from './reserve-options.js';
+import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
 import { splitWords } from './split-words.js';
 
 interface Words {
@@ -22,10 +22,20 @@ export function commandFromWords(line: string): ControlCommand {
   const rest = all.slice(1);
   switch (all[0]) {
     case 'reserve': {
-      const usage = 'reserve PATH BYTES [--expires DURATION] [--owner USER] [--opportunistic BYTES] [--objects N]';
-      const { words, options } = parse(rest, RESERVE_OPTIONS, []);
-      const [path, bytes] = exactly(2, words, usage);
-      return { cmd: 'reserve', path, bytes: parseBytes(bytes), options: reserveOptions(options) };
+      const usage =
+        'reserve PATH BYTES [wait[=DURATION]] [--expires DURATION] [--owner USER] [--opportunistic BYTES] [--objects N]';
+      const { words, options } = parse(rest, RESERVE_OPTIONS, [], ['wait']);
+      // `wait` may also be said without dashes, after the bytes.
+      const bare = /^wait(?:=(.*))?$/s.exec(words[2] ?? '');
+      const [path, bytes] = exactly(2, bare === null ? words : words.filter((_, i) => i !== 2), usage);
+      const wait = options.wait ?? (bare === null ? undefined : (bare[1] ?? ''));
+      return {
+        cmd: 'reserve',
+        path,
+        bytes: parseBytes(bytes),
+        options: reserveOptions(options),
+        waitMs: wait === undefined ? undefined : waitOption(wait),
+      };
     }
     case 'extend': {
       const [path, bytes] = exactly(2, parse(rest, [], []).words, 'extend PATH BYTES');
@@ -79,8 +89,13 @@ function startOfJson(text: string): number {
   return bracket >= 0 && /[{[]/.test(text.charAt(at + bracket)) ? at + bracket : -1;
 }
 
-/** Options begin with `--`; those of `valued` have a value, after `=` or as the next word. */
-function parse(all: readonly string[], valued: readonly string[], flags: readonly string[]): Words {
+/** Options begin with `--`; those of `valued` have a value, after `=` or as the next word, those of `optional` after `=` or none (''). */
+function parse(
+  all: readonly string[],
+  valued: readonly string[],
+  flags: readonly string[],
+  optional: readonly string[] = [],
+): Words {
   const words: string[] = [];
   const options: Record<string, string | true> = {};
   for (let i = 0; i < all.length; i++) {
@@ -88,6 +103,7 @@ function parse(all: readonly string[], valued: readonly string[], flags: readonl
     const [, name, value] = /^--([a-z-]+)(?:=(.*))?$/s.exec(word) ?? [];
     if (!word.startsWith('--')) words.push(word);
     else if (name !== undefined && flags.includes(name) && value === undefined) options[name] = true;
+    else if (name !== undefined && optional.includes(name)) options[name] = value ?? '';
     else if (name !== undefined && valued.includes(name)) {
       const given = value ?? all[++i];
       if (given === undefined) throw bad(`--${name} needs a value`);

@@ -42,19 +42,19 @@ export class ControlFile implements OpenFile {
     return taken;
   }
 
-  write(data: Buffer): Promise<number> {
+  write(data: Buffer, signal: AbortSignal): Promise<number> {
     return this.#inTurn(async () => {
-      await this.#take(data);
+      await this.#take(data, signal);
       return data.length;
     });
   }
 
-  flush(): Promise<void> {
+  flush(signal: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
       const line = this.#partial;
       this.#partial = Buffer.alloc(0);
       this.#skipping = false;
-      if (line.length > 0) await this.#runLine(line);
+      if (line.length > 0) await this.#runLine(line, signal);
     });
   }
 
@@ -68,7 +68,7 @@ export class ControlFile implements OpenFile {
     return next;
   }
 
-  async #take(data: Buffer): Promise<void> {
+  async #take(data: Buffer, signal: AbortSignal): Promise<void> {
     let rest = data;
     if (this.#skipping) {
       const end = rest.indexOf(NEWLINE);
@@ -88,11 +88,11 @@ export class ControlFile implements OpenFile {
       this.#partial = end < 0 ? line : Buffer.alloc(0);
       if (end < 0) return;
       rest = rest.subarray(end + 1);
-      await this.#runLine(line);
+      await this.#runLine(line, signal);
     }
   }
 
-  async #runLine(bytes: Buffer): Promise<void> {
+  async #runLine(bytes: Buffer, signal: AbortSignal): Promise<void> {
     let line: string;
     try {
       line = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -101,7 +101,7 @@ export class ControlFile implements OpenFile {
     }
     try {
       const command = parseControlLine(line);
-      if (command !== null) this.#reply(await this.#run(command, (value) => this.#reply(value)));
+      if (command !== null) this.#reply(await this.#run(command, (value) => this.#reply(value), signal));
     } catch (error) {
       const known = asVreserveError(error);
       const refusal = this.#refuse(known, commandName(line));

@@ -43,6 +43,8 @@ export class ViewHandler {
   readonly #whole: WholeJournal;
   readonly #ofLots = new Map<string, LotJournal>();
   readonly #open = new Map<number, OpenFile>();
+  /** By the token of the request. */
+  readonly #writing = new Map<number, AbortController>();
   #lastHandle = 0;
 
   constructor(parts: HandlerParts) {
@@ -52,7 +54,10 @@ export class ViewHandler {
 
   /** Never throws; the reply may come later. */
   handle(request: VirtualRequest): void {
-    if (request.op === 'interrupt') return;
+    if (request.op === 'interrupt') {
+      this.#writing.get(request.token)?.abort();
+      return;
+    }
     this.#answer(request).then(
       (reply) => this.#send(request, reply),
       (error: unknown) => this.#send(request, { errno: this.#errno(request, error) }),
@@ -76,16 +81,31 @@ export class ViewHandler {
       case 'read':
         return { data: await this.#file(request.handle).read(request.offsetBytes, request.lengthBytes) };
       case 'write':
-        return { writtenBytes: await this.#file(request.handle).write(request.data) };
+        return this.#interruptible(request, async (file, signal) => ({ writtenBytes: await file.write(request.data, signal) }));
       case 'flush':
-        await this.#file(request.handle).flush();
-        return {};
+        return this.#interruptible(request, async (file, signal) => {
+          await file.flush(signal);
+          return {};
+        });
       case 'release':
         this.#file(request.handle).release();
         this.#open.delete(request.handle);
         return {};
       case 'setxattr':
         return this.#setAttribute(request);
+    }
+  }
+
+  async #interruptible(
+    { token, handle }: { token: number; handle: number },
+    work: (file: OpenFile, signal: AbortSignal) => Promise<VirtualReply>,
+  ): Promise<VirtualReply> {
+    const controller = new AbortController();
+    this.#writing.set(token, controller);
+    try {
+      return await work(this.#file(handle), controller.signal);
+    } finally {
+      this.#writing.delete(token);
     }
   }
 
@@ -130,7 +150,7 @@ export class ViewHandler {
     const by = { caller, scope: DEFAULT_LOT_ID, directory: '/', held: path };
     if (value === null) await commands.release(path, by);
     // Some tools store the text with its NUL or with the newline of a here-document.
-    else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), {}, by);
+    else await commands.reserve(path, parseBytes(value.toString('latin1').replace(/[\0\n]+$/, '')), {}, by, null);
     return {};
   }
 

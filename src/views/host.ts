@@ -29,6 +29,14 @@ export interface ReserveOptions {
   maxObjects?: number;
 }
 
+/** A command that waits until its bytes are there. */
+export interface Wait {
+  /** null: for ever. */
+  waitMs: number | null;
+  /** Its asker has gone. */
+  signal: AbortSignal;
+}
+
 /** A lot's own bytes and objects: as counted in the backing, and as they were recorded. */
 export interface CheckedLot {
   name: string;
@@ -102,8 +110,8 @@ export interface LotRequest {
 
 /** Commands reject with VreserveError; a refusal has left no trace but a line in the journal. */
 export interface Commands {
-  /** Reserves the path, or sets the bytes of its reservation anew. */
-  reserve(path: string, bytes: number, options: ReserveOptions, by: By): Promise<Lot>;
+  /** Reserves the path, or sets the bytes of its reservation anew; with `wait`, when they are there. */
+  reserve(path: string, bytes: number, options: ReserveOptions, by: By, wait: Wait | null): Promise<Lot>;
   /** Adds bytes to a reservation. */
   extend(path: string, addBytes: number, by: By): Promise<Lot>;
   /** Gives the reservation back; null when there was none. */

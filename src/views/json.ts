@@ -3,8 +3,8 @@
 import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_ID, grantBytes, type LotPath, type LotUsage, ownPath, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot } from '../core/lots-seen.js';
-import type { Snapshot } from '../core/snapshot.js';
+import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
+import type { Snapshot, WaitingSnapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
 /** A lot for programs. `usedBytes` and `objects` count the lots below it too; `opportunisticBytes` -1 is unlimited. */
@@ -47,23 +47,31 @@ export function lotJson({ lot, used }: LotSnapshot, userName: UserName): LotJson
   };
 }
 
-/** report.json as text: a lot a line. */
+/** report.json as text: a lot or a waiting request a line. */
 export function reportText(snapshot: Snapshot, userName: UserName): string {
-  const { lots, ...head } = reportJson(snapshot, userName);
-  const lines = lots.map((lot) => `    ${JSON.stringify(lot)}`).join(',\n');
-  return `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "lots": [\n${lines}\n  ]\n}\n`;
+  const { lots, waiting, ...head } = reportJson(snapshot, userName);
+  const list = (name: string, rows: readonly object[]) =>
+    rows.length === 0 ? `  "${name}": []` : `  "${name}": [\n${rows.map((row) => `    ${JSON.stringify(row)}`).join(',\n')}\n  ]`;
+  return `${JSON.stringify(head, null, 2).slice(0, -2)},\n${list('lots', lots)},\n${list('waiting', waiting)}\n}\n`;
 }
 
-/** The content of report.json. `waiting` is for those who wait for bytes to become available. */
-export function reportJson({ atMs, daemon, pool, lots, troubles }: Snapshot, userName: UserName) {
+/** The content of report.json. */
+export function reportJson({ atMs, daemon, pool, lots, waiting, troubles }: Snapshot, userName: UserName) {
   return {
     atMs,
     daemon,
     pool,
     health: troubles.length === 0 ? 'ok' : troubles.join('; '),
     lots: lots.all().map((lot) => lotJson(lot, userName)),
-    waiting: [],
+    waiting: waiting.map((each) => waitingJson(each, lots, userName)),
   };
+}
+
+/** A waiting request for programs; `lot` is the one around its path, null where that is not seen. */
+export type WaitingJson = Omit<WaitingSnapshot, 'lot'> & { lot: string | null };
+
+function waitingJson({ lot, owner, ...rest }: WaitingSnapshot, lots: LotsSeen, userName: UserName): WaitingJson {
+  return { ...rest, owner: userName(owner), lot: lots.namesOf([lot])[0] ?? null };
 }
 
 /** `policy.json` of a lot. */

@@ -40,6 +40,8 @@ export async function renderMetrics(snapshot: Snapshot): Promise<string> {
   );
   for (const [key, name, help] of POOL) new Gauge({ name: `vreserve_pool_${name}_bytes`, help, registers }).set(pool[key]);
   new Gauge({ name: 'vreserve_lots', help: 'Lots, the default lot included.', registers }).set(snapshot.lots.count);
+  const waiting = { name: 'vreserve_waiting_requests', help: 'Requests that wait for bytes.', registers };
+  new Gauge(waiting).set(snapshot.waiting.length);
   lotGauges(snapshot.lots, registers);
   requestCounter(snapshot.requests, registers);
   return registry.metrics();

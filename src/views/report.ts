@@ -2,8 +2,8 @@
 
 import { formatBytes, formatCount } from '../core/bytes.js';
 import { formatDuration } from '../core/duration.js';
-import { grantBytes, UNLIMITED } from '../core/lot.js';
-import type { LotSnapshot } from '../core/lots-seen.js';
+import { DEFAULT_LOT_ID, grantBytes, type LotId, UNLIMITED } from '../core/lot.js';
+import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
 import type { Snapshot } from '../core/snapshot.js';
 import type { UserName } from './json.js';
 import { type Column, printable, shorten, table } from './text.js';
@@ -19,13 +19,44 @@ const LOT_COLUMNS: readonly Column[] = [
   { heading: 'EXPIRES', align: 'left' },
 ];
 
+const WAITING_COLUMNS: readonly Column[] = [
+  { heading: 'WAITING', align: 'right' },
+  { heading: 'PATH', align: 'left' },
+  { heading: 'BYTES', align: 'right' },
+  { heading: 'FOR', align: 'left' },
+  { heading: 'OWNER', align: 'left' },
+  { heading: 'SINCE', align: 'left' },
+  { heading: 'LEFT', align: 'left' },
+];
+
 /** A lot's name is shortened beyond this, so that the table fits 100 columns. */
 const NAME_WIDTH = 40;
 const OWNER_WIDTH = 12;
 
 export function renderReport(snapshot: Snapshot, userName: UserName): string {
   const rows = snapshot.lots.all().map((lot) => lotRow(lot, snapshot.atMs, userName));
-  return [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)].join('');
+  const parts = [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)];
+  if (snapshot.waiting.length > 0) parts.push('\n', waitingTable(snapshot, userName));
+  return parts.join('');
+}
+
+/** The line, in the order of its positions; lots have lines of their own. */
+function waitingTable({ waiting, lots, atMs }: Snapshot, userName: UserName): string {
+  const rows = waiting.map(({ position, path, bytes, owner, lot, missingBytes, askedAtMs, deadlineMs }) => [
+    String(position),
+    shorten(printable(path), NAME_WIDTH),
+    formatBytes(bytes),
+    missingBytes === null ? 'its turn' : `${formatBytes(missingBytes)} more${whereOf(lot, lots)}`,
+    shorten(printable(userName(owner)), OWNER_WIDTH),
+    formatDuration(atMs - askedAtMs),
+    deadlineMs === null ? 'ever' : formatDuration(Math.max(0, deadlineMs - atMs)),
+  ]);
+  return table(WAITING_COLUMNS, rows);
+}
+
+function whereOf(lot: LotId, lots: LotsSeen): string {
+  const name = lot === DEFAULT_LOT_ID ? undefined : lots.namesOf([lot])[0];
+  return name === undefined ? '' : ` in ${shorten(printable(name), NAME_WIDTH)}`;
 }
 
 function heading({ atMs, daemon, troubles }: Snapshot): string {

@@ -21,12 +21,27 @@ export function reserveOptions(given: Record<string, unknown>): ReserveOptions {
   };
 }
 
+/** A hundred years. */
+const MOST_MS = 100 * 365 * 86_400_000;
+
 /** A duration from now, as text or in ms; null and `never` are without end. */
 function expiry(value: unknown): number | null {
   if (value === null || value === 'never') return null;
-  if (typeof value === 'string') return parseDurationMs(value);
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw bad('expires must be a duration such as "2h", or "never"');
+  const expiresInMs = typeof value === 'string' ? parseDurationMs(value) : value;
+  if (isDuration(expiresInMs)) return expiresInMs;
+  throw bad('expires must be a duration of at most 100 years, such as "2h", or "never"');
+}
+
+/** How long to wait, as text or in ms; null (for ever) where it only says that. Throws BAD_COMMAND, BAD_DURATION. */
+export function waitOption(value: unknown): number | null {
+  if (value === null || value === true || value === '') return null;
+  const waitMs = typeof value === 'string' ? parseDurationMs(value) : value;
+  if (isDuration(waitMs)) return waitMs;
+  throw bad('wait must be a duration of at most 100 years, such as "10m"; without one it waits for ever');
+}
+
+function isDuration(ms: unknown): ms is number {
+  return typeof ms === 'number' && Number.isSafeInteger(ms) && ms >= 0 && ms <= MOST_MS;
 }
 
 function limit(value: unknown, parse: (text: string) => number): number {

@@ -6,8 +6,8 @@ import type { ControlCommand } from './command-line.js';
 import type { By, Commands } from './host.js';
 import { checkJson, lotJson, reportJson, type UserName } from './json.js';
 
-/** Returns the reply; `onProgress` takes lines that come before it. */
-export type RunCommand = (command: ControlCommand, onProgress: (value: object) => void) => Promise<object>;
+/** Returns the reply; `onProgress` takes lines that come before it, `signal` tells that nobody waits for it any more. */
+export type RunCommand = (command: ControlCommand, onProgress: (value: object) => void, signal: AbortSignal) => Promise<object>;
 
 const PROGRESS_MS = 100;
 
@@ -18,10 +18,13 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
     const known = snapshot().lots.get(lot.id);
     return { ok: true, cmd, lot: known === undefined ? null : lotJson(known, userName) };
   };
-  return async (command, onProgress) => {
+  return async (command, onProgress, signal) => {
     switch (command.cmd) {
-      case 'reserve':
-        return lotReply(command.cmd, await commands.reserve(command.path, command.bytes, command.options, by));
+      case 'reserve': {
+        const { path, bytes, options, waitMs } = command;
+        const wait = waitMs === undefined ? null : { waitMs, signal };
+        return lotReply(command.cmd, await commands.reserve(path, bytes, options, by, wait));
+      }
       case 'extend':
         return lotReply(command.cmd, await commands.extend(command.path, command.bytes, by));
       case 'release':

@@ -1,6 +1,7 @@
 // A process that reserves, resizes and releases until the mount is gone. Before each command it prints what it will ask, after it
 // what was answered, so that who reads knows what was acknowledged. Usage: reserver.js SEED CONTROL PATH…
 import { openSync, writeSync } from 'node:fs';
+import { printLine } from '../helpers/print-line.js';
 
 /** A line of the output: `asks` before the command, then one of the others. `bytes` 0 is a release. */
 export interface ReserverLine {
@@ -23,10 +24,7 @@ function random(most: number): number {
 const REFUSALS = new Set(['ENOSPC', 'EXDEV']);
 const GONE = new Set(['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'ESHUTDOWN', 'EINTR']);
 
-/** To a pipe, before anything else happens. */
-function print(line: ReserverLine): void {
-  writeSync(1, `${JSON.stringify(line)}\n`);
-}
+const print = (line: ReserverLine) => printLine(line);
 
 let fd = -1;
 for (;;) {

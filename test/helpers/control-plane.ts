@@ -1,6 +1,7 @@
 // A control plane over the memory engine: ledger, keeper and views as the daemon composes them, with a clock that stands still.
 
 import { mountCommands } from '../../src/cli/mount-commands.js';
+import { mountLine } from '../../src/cli/mount-line.js';
 import type { ReserveBy } from '../../src/config.js';
 import { DEFAULT_LOT_ID, ownPath } from '../../src/core/lot.js';
 import { LotsSeen, type Scope } from '../../src/core/lots-seen.js';
@@ -15,6 +16,9 @@ import { openLedger } from '../../src/ledger/sqlite.js';
 import { quietLog } from '../../src/log.js';
 import { ViewHandler } from '../../src/views/handler.js';
 import { Users } from '../../src/views/users.js';
+import { RequestBox } from '../../src/waiting/box.js';
+import type { WaitingLine } from '../../src/waiting/line.js';
+import { makeBox } from '../../src/waiting/make-box.js';
 import { type Ask, MemoryEngine } from './memory-engine.js';
 
 export const AT_MS = Date.UTC(2026, 0, 1);
@@ -33,6 +37,7 @@ export interface ControlPlane {
   engine: MemoryEngine;
   ledger: Ledger;
   keeper: Keeper;
+  line: WaitingLine;
   heartbeat: Heartbeat;
   now: { ms: number };
   ask(request: Ask): Promise<VirtualReply>;
@@ -46,16 +51,24 @@ export interface ControlPlane {
 
 export interface OpenControl {
   handle: number;
-  /** 'ok' or the errno. */
-  write(data: string | Buffer): Promise<string>;
+  /** 'ok' or the errno; `signal`: the caller's system call is interrupted. */
+  write(data: string | Buffer, signal?: AbortSignal): Promise<string>;
   flush(): Promise<string>;
   /** The replies that are there. */
   replies(): Promise<Record<string, unknown>[]>;
 }
 
+/** `requests`: a directory for the spool in which requests wait; without one nothing can wait. */
 export async function controlPlane(
   directory: string,
-  options: { reserveBy?: ReserveBy; daemonUid?: number; readOnly?: boolean; nowMs?: number } = {},
+  options: {
+    reserveBy?: ReserveBy;
+    daemonUid?: number;
+    readOnly?: boolean;
+    nowMs?: number;
+    requests?: string;
+    allowOvertaking?: boolean;
+  } = {},
 ): Promise<ControlPlane> {
   const engine = new MemoryEngine();
   const now = { ms: options.nowMs ?? AT_MS };
@@ -66,7 +79,8 @@ export async function controlPlane(
   const users = new Users(clock);
   const rights = new Rights(options.reserveBy ?? 'writers', options.daemonUid ?? 0, users);
   const keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
-  await keeper.load();
+  const rows = await keeper.load();
+  const line = mountLine(keeper, { allowOvertaking: options.allowOvertaking ?? false, keepMs: 1e12 });
   const reclaimer = new Reclaimer({ keeper, view: directory, high: null, low: 0.85 });
   const heartbeat = new Heartbeat({
     engine,
@@ -93,6 +107,7 @@ export async function controlPlane(
     },
     pool: engine.pool(),
     lots: new LotsSeen(keeper.book, keeper, scope),
+    waiting: line.list(),
     requests: engine.requests(),
     troubles: heartbeat.troubles(),
   });
@@ -102,10 +117,10 @@ export async function controlPlane(
         if (keeper.book.get(scope.lot) === undefined) return null;
         const whole = snapshot(scope);
         const top = scope.lot === DEFAULT_LOT_ID ? undefined : whole.lots.get(scope.lot);
-        return top === undefined ? whole : confined(whole, top, engine.room(scope.lot));
+        return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
       },
       inScope: (lot) => keeper.book.withDescendants(lot),
-      commands: mountCommands(keeper, reclaimer, users),
+      commands: mountCommands(keeper, line, reclaimer, users),
       journal: ledger,
     },
     users,
@@ -115,13 +130,22 @@ export async function controlPlane(
     reply: (token, reply) => engine.reply(token, reply),
   });
 
+  if (options.requests !== undefined) {
+    await makeBox(options.requests, true);
+    await line.start(rows, new RequestBox(options.requests));
+  }
+
   let lastToken = 0;
-  const ask = async (request: Ask): Promise<VirtualReply> => {
+  const ask = async (request: Ask, signal?: AbortSignal): Promise<VirtualReply> => {
     const token = ++lastToken;
+    signal?.addEventListener('abort', () =>
+      handler.handle({ op: 'interrupt', scope: request.scope, directory: '/', token } as VirtualRequest),
+    );
     const lot = keeper.book.get(request.scope);
     const directory = lot === undefined ? '/' : (ownPath(lot) ?? '/');
     handler.handle({ directory, ...request, token } as VirtualRequest);
-    for (let turns = 0; turns < 5000; turns++) {
+    const endMs = performance.now() + 20_000;
+    while (performance.now() < endMs) {
       const reply = engine.replies.get(token);
       if (reply !== undefined) return reply;
       await new Promise((resolve) => setImmediate(resolve));
@@ -133,6 +157,7 @@ export async function controlPlane(
     engine,
     ledger,
     keeper,
+    line,
     heartbeat,
     now,
     ask,
@@ -148,7 +173,8 @@ export async function controlPlane(
       const handle = Number(reply.handle);
       return {
         handle,
-        write: async (data) => outcome(await ask({ op: 'write', scope, handle, offsetBytes: 0, data: Buffer.from(data) })),
+        write: async (data, signal) =>
+          outcome(await ask({ op: 'write', scope, handle, offsetBytes: 0, data: Buffer.from(data) }, signal)),
         flush: async () => outcome(await ask({ op: 'flush', scope, handle })),
         replies: async () => {
           const read = await ask({ op: 'read', scope, handle, offsetBytes: 999, lengthBytes: 1e9 });

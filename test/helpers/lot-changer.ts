@@ -3,6 +3,7 @@
 // Usage: lot-changer.js SEED CONTROL DIRECTORY KIND STATE; most commands are of that kind; STATE is the JSON of a LotsState.
 import { openSync, readSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { printLine } from './print-line.js';
 
 export const KINDS = ['add', 'insert', 'bind', 'unbind', 'update', 'expire', 'remove'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -245,18 +246,7 @@ function replaced(list: readonly string[], gone: string, heirs: readonly string[
   return [...new Set(list.flatMap((each) => (each === gone ? heirs : [each])))];
 }
 
-/** To a pipe, before anything else happens; one that is full is waited for. */
-function print(line: ChangerLine): void {
-  const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    }
-  }
-}
+const print = (line: ChangerLine) => printLine(line);
 
 /** Replies wait until they are read. */
 function lastReply(fd: number): string {

@@ -34,6 +34,10 @@ function failed(code: string): Error {
   return Object.assign(new Error(code), { code });
 }
 
+function grantOf({ dedicatedBytes, opportunisticBytes }: LotSpec): number {
+  return opportunisticBytes < 0 ? Number.POSITIVE_INFINITY : dedicatedBytes + opportunisticBytes;
+}
+
 /** Lots in a map, a pool of a fixed capacity, and files that are only numbers. */
 export class MemoryEngine implements Engine {
   readonly lots = new Map<LotId, Held>();
@@ -151,9 +155,24 @@ export class MemoryEngine implements Engine {
       if (bytes > spec.dedicatedBytes && spec.opportunisticBytes === 0 && (known === undefined || mustCover)) {
         return { ...this.#refusal(known === undefined ? 'ENOSPC' : 'EINVAL'), lot: spec.id, heldBytes: bytes };
       }
+      if (growthBytes < 0 && grantOf(spec) < bytes + this.#promised(spec.id)) return { ...this.#refusal('EINVAL'), lot: spec.id };
       if (spec.parents.length === 0 && growthBytes > this.pool().headroomBytes) return this.#refusal('ENOSPC');
+      for (const parent of spec.parents) {
+        const availableBytes = grantOf(this.#lot(parent).spec) - this.#claimed(parent);
+        if (growthBytes > availableBytes) return { ...this.#refusal('ENOSPC'), lot: parent, availableBytes };
+      }
     }
     return null;
+  }
+
+  /** Own bytes and what is promised to the lots below. */
+  #claimed(id: LotId): number {
+    return this.#lot(id).bytes + this.#promised(id);
+  }
+
+  #promised(id: LotId): number {
+    const below = [...this.lots.values()].filter(({ spec }) => spec.parents[0] === id);
+    return below.reduce((sum, { spec }) => sum + Math.max(spec.dedicatedBytes, this.#claimed(spec.id)), 0);
   }
 
   setPhases(phases: readonly Phase[]): void {
@@ -190,9 +209,8 @@ export class MemoryEngine implements Engine {
   }
 
   room(id: LotId): number {
-    const { spec, bytes } = this.#lot(id);
-    const most = spec.opportunisticBytes < 0 ? this.capacityBytes : spec.dedicatedBytes + spec.opportunisticBytes;
-    return Math.max(0, Math.min(most - bytes, this.pool().freeBytes));
+    const most = Math.min(this.capacityBytes, grantOf(this.#lot(id).spec));
+    return Math.max(0, Math.min(most - this.#claimed(id), this.pool().freeBytes));
   }
 
   usageOf(id: LotId): Usage | null {

@@ -336,6 +336,7 @@ t.test('a ledger of format 1 becomes one of now', async (t) => {
       { id: 4, bytes: 44, objects: 4 },
     ],
     reported: [],
+    waiting: [],
     lastLineAtMs: 2,
   };
   const copy = open(directory, true);
@@ -621,3 +622,150 @@ function directoryHash(directory: string): string {
     .sort();
   return files.map((name) => `${name} ${hash(readFileSync(join(directory, name)))}`).join('\n');
 }
+
+/** A ledger as the second release made it. */
+function makeFormat2(directory: string): void {
+  makeFormat1(directory);
+  const db = new Sqlite(join(directory, 'ledger.db'));
+  db.exec(MIGRATIONS[1] ?? '');
+  db.pragma('user_version = 2');
+  db.exec('UPDATE lots SET self_parent = 0 WHERE id = 4; UPDATE parents SET position = 1 WHERE parent_id = 1');
+  db.exec('INSERT INTO reported_usage VALUES (2, 1, 2, 3, 4)');
+  db.close();
+}
+
+function request(name: string, deadlineMs: number | null = null) {
+  return { name, askedAtMs: 5, deadlineMs, asked: `{"of":"${name}"}`, asker: '{"by":"ü"}' };
+}
+
+t.test('a ledger of format 2 gets a line', async (t) => {
+  const directory = t.testdir();
+  makeFormat2(directory);
+  const before = directoryHash(directory);
+  const copy = open(directory, true);
+  t.match(await copy.load(), { lots: [{}, {}, { parents: [2, 1], selfParent: false }], waiting: [] }, 'read-only, from a copy');
+  await copy.close();
+  t.equal(directoryHash(directory), before);
+  const ledger = open(directory);
+  t.match(await ledger.load(), {
+    lots: [{ id: 1 }, { id: 2, name: '/a' }, { id: 4, parents: [2, 1], policy: { maxObjects: 7, expiresAtMs: 8 } }],
+    usage: [{ bytes: 11 }, { bytes: 22 }, { bytes: 44 }],
+    reported: [{ id: 2, usage: { bytes: 1, pendingBytes: 3 } }],
+    waiting: [],
+    lastLineAtMs: 2,
+  });
+  t.equal((await ledger.readJournal(0, 6)).toString(), '{}\n[]\n');
+  const seq = await ledger.joinLine(request('a'), [event(7)]);
+  await ledger.close();
+  const again = open(directory);
+  t.strictSame((await again.load()).waiting, [{ seq, ...request('a'), outcome: null }]);
+  await again.close();
+  const db = new Sqlite(join(directory, 'ledger.db'), { readonly: true });
+  t.equal(db.pragma('user_version', { simple: true }), MIGRATIONS.length);
+  t.equal(db.pragma('integrity_check', { simple: true }), 'ok');
+  db.close();
+});
+
+t.test('those who wait, in their order', async (t) => {
+  const directory = t.testdir();
+  const ledger = open(directory);
+  const lines = async (of: Ledger) => {
+    const { endBytes } = await of.journalRange();
+    return (await of.readJournal(0, endBytes)).toString().split('\n').length - 1;
+  };
+  const seqs = await Promise.all(
+    ['c', 'a', 'b'].map((name, i) => ledger.joinLine(request(name, i === 0 ? 2 ** 53 - 1 : null), [event(1)])),
+  );
+  t.strictSame(
+    seqs,
+    [...seqs].sort((x, y) => x - y),
+    'numbers grow with their coming',
+  );
+  await t.rejects(ledger.joinLine(request('a'), [event(1)]), 'one entry, one request');
+  t.equal(await lines(ledger), 3);
+  const [first = 0, second = 0, third = 0] = seqs;
+
+  // The grant and the decision are one.
+  const id = await ledger.newLotId();
+  const change = { put: [reservation(id, '/a', 5)], remove: [] };
+  await ledger.changeLots(change, [{ id, bytes: 0, objects: 0 }], [event(2, id)], {
+    seq: second,
+    outcome: '{"decision":"granted"}',
+  });
+  t.match(await ledger.load(), {
+    lots: [{}, { id }],
+    waiting: [{ seq: first, deadlineMs: 2 ** 53 - 1 }, { outcome: '{"decision":"granted"}' }, { outcome: null }],
+  });
+  const other = await ledger.newLotId();
+  const refused = { put: [reservation(other, '/b', 5)], remove: [] };
+  await t.rejects(
+    ledger.changeLots(refused, [{ id: other, bytes: 0, objects: 0 }], [event(3, other)], { seq: 99, outcome: 'x' }),
+    /no waiting request 99/,
+    'a grant for a request that does not wait is none',
+  );
+  await t.rejects(
+    ledger.changeLots({ put: [reservation(other, '/a', 5)], remove: [] }, [], [event(3)], { seq: third, outcome: 'x' }),
+    'no name twice',
+  );
+  t.match(
+    await ledger.load(),
+    { lots: [{}, { id }], waiting: [{}, {}, { seq: third, outcome: null }] },
+    'nothing of either is there',
+  );
+  t.equal((await ledger.load()).lots.length, 2);
+  t.equal(await lines(ledger), 4);
+  await ledger.changeLots({ put: [], remove: [] }, [], [], { seq: second, outcome: null });
+  t.equal((await ledger.load()).waiting[1]?.outcome, null, 'not decided after all');
+
+  // Decided without a grant, forgotten, forgotten again.
+  await ledger.settle({ seq: first, outcome: '{"decision":"refused"}' }, [event(4)]);
+  await t.rejects(ledger.settle({ seq: 99, outcome: 'x' }, [event(4)]), /no waiting request 99/);
+  await ledger.leaveLine(first, [event(5)]);
+  await ledger.leaveLine(first, []);
+  await ledger.close();
+  const again = open(directory);
+  t.strictSame(
+    (await again.load()).waiting.map(({ name }) => name),
+    ['a', 'b'],
+  );
+  t.equal(await lines(again), 6);
+  for (const { seq } of (await again.load()).waiting) await again.leaveLine(seq, []);
+  const next = await again.joinLine(request('c'), []);
+  t.ok(next > third, 'a number is not used twice');
+  await again.close();
+  await t.rejects(again.joinLine(request('d'), []), { code: 'LEDGER_FAILED' });
+});
+
+t.test('a commit that fails leaves nothing of the line', async (t) => {
+  const directory = t.testdir();
+  const ledger = open(directory);
+  const seq = await ledger.joinLine(request('a'), []);
+  const db = new Sqlite(join(directory, 'ledger.db'));
+  // Somebody else holds the file: no commit of ours succeeds.
+  db.exec('BEGIN IMMEDIATE');
+  const id = await ledger.newLotId().catch(() => 50);
+  const results = await Promise.allSettled([
+    ledger.changeLots({ put: [reservation(id, '/a', 5)], remove: [] }, [{ id, bytes: 0, objects: 0 }], [event(2)], {
+      seq,
+      outcome: 'x',
+    }),
+    ledger.joinLine(request('b'), [event(2)]),
+    ledger.leaveLine(seq, [event(2)]),
+  ]);
+  db.exec('ROLLBACK');
+  db.close();
+  t.strictSame(
+    results.map(({ status }) => status),
+    ['rejected', 'rejected', 'rejected'],
+  );
+  for (const result of results) t.match(result, { reason: { code: 'LEDGER_FAILED' } });
+  t.match(await ledger.load(), { waiting: [{ seq, outcome: null }] });
+  t.equal((await ledger.load()).lots.length, 1);
+  t.strictSame(await ledger.journalRange(), { startBytes: 0, endBytes: 0 });
+  await ledger.changeLots({ put: [reservation(id, '/a', 5)], remove: [] }, [{ id, bytes: 0, objects: 0 }], [event(2)], {
+    seq,
+    outcome: 'x',
+  });
+  t.match(await ledger.load(), { lots: [{}, { id }], waiting: [{ seq, outcome: 'x' }] });
+  await ledger.close();
+});

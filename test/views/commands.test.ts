@@ -54,6 +54,8 @@ t.test('reserve, set anew, extend, release', async (t) => {
     { bytes: 300, previousBytes: 700 },
   ]);
 
+  await t.rejects(keeper.reserve('/job1/part', 50, {}, by(7)), { code: 'NO_SPACE' }, 'its files fill it');
+  engine.write(lot.id, -50);
   const child = await keeper.reserve('/job1/part', 50, {}, by(7));
   t.strictSame(child.parents, [lot.id], "under another lot's path: its child");
   t.strictSame(await inStep(plane), { default: 0, '/job1': 300, '/job1/part': 50 });
@@ -61,7 +63,7 @@ t.test('reserve, set anew, extend, release', async (t) => {
   t.strictSame(keeper.book.get(child.id)?.parents, [], 'a child outlives its parent');
   t.equal(await keeper.release('/job1', by(7)), null, 'unknown paths are released with success');
   t.equal(await keeper.release('/never', by(8)), null);
-  t.match(await plane.lines('release'), [{ lot: '/job1', bytes: 300, usedBytes: 300, objects: 1 }]);
+  t.match(await plane.lines('release'), [{ lot: '/job1', bytes: 300, usedBytes: 250, objects: 1 }]);
   t.strictSame(await inStep(plane), { default: 0, '/job1/part': 50 });
   t.notSame((await keeper.reserve('/job1', 1, {}, by(7))).id, lot.id);
 });
