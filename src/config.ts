@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { VreserveError } from './core/errors.js';
+import { formatAddress, type HttpAddress, isLoopback } from './core/http-address.js';
 import { JOURNAL_KEEP, type LOG_LEVELS, MOUNT_OPTIONS, type RESERVE_BY, type Switch, type Value } from './mount-options.js';
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -43,6 +44,13 @@ export interface MountConfig {
   /** 0: chosen by the engine. */
   threads: number;
   graceMs: number;
+  /** null: no HTTP service. */
+  http: HttpAddress | null;
+  /** It may listen on other addresses than those of the machine itself. */
+  httpAny: boolean;
+  /** Permission bits of the socket. */
+  httpMode: number;
+  httpTokenFile: string | null;
   /** null: `.vreserve/daemon.log` of the backing, or stderr in the foreground. */
   logFile: string | null;
   logLevel: LogLevel;
@@ -95,6 +103,10 @@ export function parseMount(argv: readonly string[], uid: number): MountConfig {
   if (config.highWatermark !== null && config.lowWatermark > config.highWatermark) {
     throw new VreserveError('USAGE', { reason: '--low-watermark must not be above --high-watermark' });
   }
+  if (config.http !== null && !config.httpAny && !isLoopback(config.http)) {
+    const reason = `--http ${formatAddress(config.http)} can be reached from other machines: say --http-any too, best with --http-token-file`;
+    throw new VreserveError('USAGE', { reason });
+  }
   return { ...config, backing, mountpoint };
 }
 
@@ -130,6 +142,10 @@ function defaultConfig(uid: number): MountConfig {
     passthrough: true,
     threads: 0,
     graceMs: 30_000,
+    http: null,
+    httpAny: false,
+    httpMode: 0o600,
+    httpTokenFile: null,
     logFile: null,
     logLevel: 'info',
     foreground: false,

@@ -4,6 +4,7 @@ import type { JournalKeep, MountConfig } from './config.js';
 import { parseBytes } from './core/bytes.js';
 import { parseDurationMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
+import { parseHttpAddress } from './core/http-address.js';
 import { parsePercent } from './core/percent.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -127,6 +128,32 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'how long a busy mount is still served after SIGTERM',
     set: (text) => ({ graceMs: parseDurationMs(text) }),
   },
+  http: {
+    kind: 'value',
+    unit: 'ADDRESS',
+    default: 'none',
+    help: 'serve HTTP there, such as 127.0.0.1:8188 or unix:/run/vreserve.sock',
+    set: (text) => ({ http: parseHttpAddress(text) }),
+  },
+  'http-any': {
+    kind: 'switch',
+    help: 'let --http listen where other machines can connect',
+    set: (on) => ({ httpAny: on }),
+  },
+  'http-mode': {
+    kind: 'value',
+    unit: 'MODE',
+    default: '600',
+    help: 'permissions of the socket of --http unix:…',
+    set: (text) => ({ httpMode: parseMode('http-mode', text) }),
+  },
+  'http-token-file': {
+    kind: 'value',
+    unit: 'FILE',
+    default: 'none is asked for',
+    help: 'ask over HTTP for the token in this file; else who connects may do all',
+    set: (text) => ({ httpTokenFile: nonEmpty('http-token-file', text) }),
+  },
   log: {
     kind: 'value',
     unit: 'FILE',
@@ -198,6 +225,11 @@ function parseCount(name: string, text: string, most: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (count <= most) return count;
   throw new VreserveError('USAGE', { reason: `--${name} must be a number from 0 to ${most}, not '${text}'` });
+}
+
+function parseMode(name: string, text: string): number {
+  if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new VreserveError('USAGE', { reason: `--${name} must be three octal digits, such as 660, not '${text}'` });
 }
 
 function oneOf<T extends string>(name: string, choices: readonly T[], text: string): T {

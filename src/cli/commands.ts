@@ -25,6 +25,10 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'queues of files that processes share',
     load: async () => (await import('./spool.js')).spoolCommand(process.argv.slice(2)),
   },
+  serve: {
+    summary: 'the original service, without a mount: nothing is enforced',
+    load: async () => (await import('./serve.js')).serve,
+  },
   demo: { summary: 'see it work, in 20 seconds', load: async () => (await import('./demo.js')).demo },
   box: { summary: null, load: async () => (await import('./box.js')).box },
   daemon: { summary: null, load: async () => (await import('./daemon.js')).daemon },

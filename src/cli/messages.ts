@@ -38,6 +38,8 @@ export interface ReadyMessage {
   spool: { path: string; grantBytes: number; askedBytes: number | null } | null;
   /** Why the spool is not served, or has no grant; empty where there is nothing to be said. */
   spoolReason: string;
+  /** Where the HTTP service is, such as `http://127.0.0.1:8188` or `unix:/run/vreserve.sock`; null: there is none. */
+  http: string | null;
   /** Usage was counted from the backing (first mount, or after an unclean end). */
   counted: boolean;
 }

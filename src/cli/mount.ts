@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { type MountConfig, mountOptionsHelp, parseMount } from '../config.js';
 import { formatBytes, formatCount } from '../core/bytes.js';
 import { ERRORS, type ErrorCode, VreserveError } from '../core/errors.js';
+import { type HttpAddress, isLoopback } from '../core/http-address.js';
 import type { Command } from './command.js';
 import type { DaemonMessage, FailedMessage, ReadyMessage, StartMessage } from './messages.js';
 import { alignColumns, note, ProgressLine, print, printJson } from './output.js';
@@ -28,17 +29,27 @@ export const mount: Command = {
     const { backing, mountpoint, recovered } = checkPlaces(asked.backing, asked.mountpoint);
     if (recovered) note(`the mount at ${mountpoint} had lost its daemon; it was detached and is mounted anew`);
     const logFile = asked.logFile === null ? null : resolve(asked.logFile);
-    const config: MountConfig = { ...asked, backing, mountpoint, logFile };
+    const httpTokenFile = asked.httpTokenFile === null ? null : resolve(asked.httpTokenFile);
+    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http: resolved(asked.http), httpTokenFile };
     const daemon = startDaemon(config);
     const ready = await whenReady(daemon, config);
     if (config.json) printJson(ready);
     else for (const line of summary(ready)) print(line);
+    if (config.http !== null && config.httpTokenFile === null && !isLoopback(config.http)) note(NO_AUTHENTICATION);
     if (config.foreground) return follow(daemon);
     daemon.disconnect();
     daemon.unref();
     return 0;
   },
 };
+
+const NO_AUTHENTICATION =
+  'other machines can reach the service, and nobody is asked who they are: whoever connects can release everything (see --http-token-file)';
+
+/** The daemon works elsewhere. */
+function resolved(address: HttpAddress | null): HttpAddress | null {
+  return address !== null && 'socketPath' in address ? { socketPath: resolve(address.socketPath) } : address;
+}
 
 function startDaemon(config: MountConfig): ChildProcess {
   const errors = config.foreground ? 'inherit' : openErrors(config);
@@ -127,6 +138,7 @@ function summary(ready: ReadyMessage): string[] {
       ['  io', ready.io === 'passthrough' ? ready.io : `${ready.io}: ${ready.ioReason}`],
       ['  reservations', `${ready.reservations}${counted}`],
       ['  spool', spoolLine(ready)],
+      ...(ready.http === null ? [] : [['  http', ready.http]]),
     ]),
   ];
 }

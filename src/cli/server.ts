@@ -7,6 +7,7 @@ import type { MountConfig } from '../config.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { JournalEvent } from '../core/events.js';
+import { formatAddress } from '../core/http-address.js';
 import { DEFAULT_LOT_ID } from '../core/lot.js';
 import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
@@ -20,11 +21,13 @@ import { NATIVE } from '../engine/native.js';
 import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
 import { Spool, type SpoolStart } from '../engine/spool-lot.js';
+import type { HttpService } from '../http/service.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
+import type { Commands } from '../views/host.js';
 import { Users } from '../views/users.js';
 import { REQUESTS_PATH } from '../waiting/box.js';
 import type { WaitingLine } from '../waiting/line.js';
@@ -61,6 +64,8 @@ export class Server {
   readonly #line: WaitingLine;
   readonly #spool: Spool;
   #box: RemoteBox | null = null;
+  /** null: none is asked for, or not yet there. */
+  #http: HttpService | null = null;
   /** Where the backing is reached. */
   readonly #view: string;
   readonly log: Log;
@@ -85,7 +90,7 @@ export class Server {
       server = new Server(parts, info, ledger, log);
       return { server, ready: await server.#begin() };
     } catch (error) {
-      if (server !== undefined) await server.#box?.end();
+      if (server !== undefined) await Promise.all([server.#http?.close(), server.#box?.end()]);
       await ledger?.close();
       await engine.stop();
       throw error;
@@ -165,6 +170,7 @@ export class Server {
   async ended(): Promise<boolean> {
     const { engine } = this.#parts;
     await this.#end;
+    await this.#http?.close();
     this.#line.abandon();
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
@@ -214,6 +220,9 @@ export class Server {
 
   async #begin(): Promise<ReadyMessage> {
     const { config, engine } = this.#parts;
+    const commands = mountCommands(this.#keeper, this.#line, this.#reclaimer, this.#users);
+    // First: where the address is taken, nothing has begun.
+    this.#http = await this.#listen(commands);
     engine.setPool(config.capacityBytes, config.marginBytes);
     const waiting = await this.#keeper.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
@@ -225,7 +234,7 @@ export class Server {
       host: {
         snapshot: (scope) => this.snapshot(scope),
         inScope: (lot) => this.#keeper.book.withDescendants(lot),
-        commands: mountCommands(this.#keeper, this.#line, this.#reclaimer, this.#users),
+        commands,
         journal: this.#ledger,
       },
       users: this.#users,
@@ -245,8 +254,22 @@ export class Server {
     const spool = await this.#spool.settle();
     if (box !== null) await this.#line.start(waiting, box);
     if (counted === null && !config.trust) void this.#verify();
+    this.#http?.serve();
     this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, spool }, 'mounted');
     return this.#ready(counted !== null, spool);
+  }
+
+  async #listen(commands: Commands): Promise<HttpService | null> {
+    const { config, uid } = this.#parts;
+    if (config.http === null) return null;
+    const snapshot = () => {
+      const seen = this.snapshot({ lot: DEFAULT_LOT_ID, directory: '/' });
+      if (seen === null) throw new Error('the default lot is gone');
+      return seen;
+    };
+    // Most mounts have none, and it takes as long to load as all the rest.
+    const { mountHttp } = await import('./mount-http.js');
+    return mountHttp({ config, address: config.http, uid, commands, snapshot, keeper: this.#keeper, users: this.#users });
   }
 
   /** Makes the spool in which requests wait, and starts the process that uses it; null where there can be none. */
@@ -314,7 +337,8 @@ export class Server {
     const spool = served === null ? null : { path: join(mountpoint, SPOOL_PATH), ...served };
     // The default lot is no reservation, nor is that of the spool.
     const reservations = this.#keeper.book.size - 1 - (this.#keeper.book.at(SPOOL_PATH) === undefined ? 0 : 1);
-    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations, spool, spoolReason, counted };
+    const http = this.#http === null ? null : formatAddress(this.#http.address);
+    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations, spool, spoolReason, http, counted };
   }
 }
 

@@ -55,6 +55,18 @@ export const ERRORS = {
   NOT_SUPPORTED: row('EOPNOTSUPP', 501, 1, '{reason}'),
   ENDING: row('ESHUTDOWN', 503, 1, 'the mount is ending'),
 
+  /** Of the HTTP service alone. */
+  BAD_REQUEST: row('EINVAL', 400, 2, 'not understood: {reason}'),
+  NO_TOKEN: row('EACCES', 401, 1, 'this needs the token: Authorization: Bearer TOKEN'),
+  FOREIGN_PAGE: row('EACCES', 403, 1, 'refused: a page of another site asks ({reason})'),
+  NO_SUCH_ROUTE: row('ENOENT', 404, 1, 'there is no {method} {path} here; /api/openapi.json has what there is'),
+  TOO_SLOW: row('ETIMEDOUT', 408, 1, 'the request did not arrive in time'),
+  BODY_TOO_LARGE: row('E2BIG', 413, 1, 'the body of the request is too large'),
+  TOO_MANY_STREAMS: row('EAGAIN', 503, 1, 'the ledger is followed by {most} already'),
+  STARTING: row('EAGAIN', 503, 1, 'the mount is not served yet'),
+  HTTP_FAILED: row('EIO', 500, 1, 'the service cannot listen on {address}: {reason}'),
+  TOKEN_FAILED: row('EIO', 500, 1, "the token file '{path}' cannot be used: {reason}"),
+
   LEDGER_FOREIGN: row('EIO', 500, 1, '{file} is not a vreserve ledger ({reason}); it was left as it is'),
   LEDGER_DAMAGED: row('EIO', 500, 1, 'the ledger {file} is damaged ({reason}); it was left as it is'),
   LEDGER_NEWER: row('EIO', 500, 1, 'the ledger {file} was written by a newer vreserve (format {found}, this one knows {known})'),

@@ -33,6 +33,13 @@ t.test('options are taken', async (t) => {
     [['/d'], { highWatermark: null, lowWatermark: 0.85 }],
     [['/d', '--high-watermark', '90%', '--low-watermark=80'], { highWatermark: 0.9, lowWatermark: 0.8 }],
     [['/d', '/m', '-o', 'high_watermark=85,low-watermark=85.0%'], { highWatermark: 0.85, lowWatermark: 0.85 }],
+    [['/d'], { http: null, httpAny: false, httpMode: 0o600, httpTokenFile: null }],
+    [['/d', '--http', '127.0.0.1:8188'], { http: { host: '127.0.0.1', port: 8188 } }],
+    [['/d', '--http=[::1]:0', '--http-token-file', '/t'], { http: { host: '::1', port: 0 }, httpTokenFile: '/t' }],
+    [['/d', '--http', 'localhost:1'], { http: { host: 'localhost', port: 1 } }],
+    [['/d', '--http', 'unix:/run/a b.sock', '--http-mode', '660'], { http: { socketPath: '/run/a b.sock' }, httpMode: 0o660 }],
+    [['/d', '--http', '0.0.0.0:80', '--http-any'], { http: { host: '0.0.0.0', port: 80 }, httpAny: true }],
+    [['/d', '/m', '-o', 'http=unix:/s,http_mode=0640'], { http: { socketPath: '/s' }, httpMode: 0o640 }],
     [['--', '-d', '-m'], { backing: '-d', mountpoint: '-m' }],
   ];
   for (const [argv, expected] of table) t.match(parseMount(argv, 0), expected, argv.join(' '));
@@ -56,6 +63,16 @@ t.test('what is not understood is named', async (t) => {
     [['/a', '--read-only=yes'], /takes no value/],
     [['/a', '-o', 'capacity'], /-o capacity needs a value/],
     [['/a', '--capacity'], /--capacity needs a value/],
+    ...['8188', ':8188', '127.0.0.1', '127.0.0.1:', '127.0.0.1:65536', '::1:80', 'http://127.0.0.1:80', 'a b:1', ''].map(
+      (text): [string[], RegExp] => [['/a', '--http', text], /is no address: write 127\.0\.0\.1:8188/],
+    ),
+    [['/a', '--http', 'unix:'], /unix: needs a path/],
+    [['/a', '--http', `unix:/${'x'.repeat(107)}`], /at most 107 bytes/],
+    ...['0.0.0.0:1', '10.0.0.1:1', '[::]:1', 'example.org:1', '127.0.0.1.example.org:1'].map((text): [string[], RegExp] => [
+      ['/a', '--http', text],
+      /can be reached from other machines: say --http-any/,
+    ]),
+    [['/a', '--http-mode', '9'], /three octal digits/],
     [['/a', '--capacity', '-1'], /--capacity: '-1' is not a number of bytes/],
     [['/a', '--capacity=1.5G'], /--capacity: '1.5G'/],
     [['/a', '--grace', 'soon'], /--grace: 'soon' is not a duration/],

@@ -1,0 +1,132 @@
+// The HTTP service: listens, serves, and ends with what it serves.
+
+import { once } from 'node:events';
+import { lstatSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
+import { errnoOf, VreserveError } from '../core/errors.js';
+import { formatAddress, type HttpAddress } from '../core/http-address.js';
+import type { Log } from '../log.js';
+import { buildApp } from './app.js';
+import type { HttpHost, Volumes } from './host.js';
+import { lotRoutes } from './lot-routes.js';
+import { mountRoutes } from './mount-routes.js';
+import { MountedVolume } from './mounted.js';
+import { originalRoutes } from './original-routes.js';
+
+export interface ServiceOptions {
+  address: HttpAddress;
+  /** Permission bits of a socket. */
+  socketMode: number;
+  /** null: none is asked for. */
+  token: string | null;
+  log: Log;
+  version: string;
+}
+
+export class HttpService {
+  readonly #app: FastifyInstance;
+  readonly #ending: AbortController;
+  readonly #state: { serves: boolean };
+  /** Where it listens: with the port that the system chose. */
+  readonly address: HttpAddress;
+
+  private constructor(app: FastifyInstance, ending: AbortController, state: { serves: boolean }, address: HttpAddress) {
+    this.#state = state;
+    this.#app = app;
+    this.#ending = ending;
+    this.address = address;
+  }
+
+  /** For a mount. Answers 503 until `serve`. `more`: routes of other rooms. Throws HTTP_FAILED. */
+  static forMount(host: HttpHost, options: ServiceOptions, more: readonly FastifyPluginCallback[] = []): Promise<HttpService> {
+    const { log } = options;
+    const tell = {
+      done: (peer: string, text: string) => log.info({ peer }, text),
+      failed: (peer: string, text: string) => log.error({ peer }, text),
+    };
+    const plugins = (signal: AbortSignal) => [
+      originalRoutes(new MountedVolume(host), tell),
+      lotRoutes(host),
+      mountRoutes(host, signal),
+      ...more,
+    ];
+    return HttpService.#listen(options, plugins);
+  }
+
+  /** For volumes that are not mounted: the original API alone. */
+  static forVolumes(volumes: Volumes, tell: Parameters<typeof originalRoutes>[1], options: ServiceOptions): Promise<HttpService> {
+    return HttpService.#listen(options, () => [originalRoutes(volumes, tell)]);
+  }
+
+  static async #listen(
+    { address, socketMode, ...parts }: ServiceOptions,
+    plugins: (signal: AbortSignal) => FastifyPluginCallback[],
+  ): Promise<HttpService> {
+    const ending = new AbortController();
+    const state = { serves: false };
+    const isServing = () => state.serves;
+    const app = buildApp({ ...parts, address, isServing, plugins: plugins(ending.signal) });
+    await app.ready();
+    try {
+      const listens = await listen(app, address, socketMode);
+      // A connection that could not be taken, for want of descriptors: it is lost, and the next may do.
+      app.server.on('error', (error) => parts.log.warn({ err: error }, 'a connection could not be accepted'));
+      return new HttpService(app, ending, state, listens);
+    } catch (error) {
+      await app.close();
+      const reason =
+        errnoOf(error) === 'EADDRINUSE' ? 'the address is in use' : error instanceof Error ? error.message : String(error);
+      const errno = errnoOf(error) ?? 'EIO';
+      throw new VreserveError('HTTP_FAILED', { address: formatAddress(address), reason, errno }, { cause: error });
+    }
+  }
+
+  serve(): void {
+    this.#state.serves = true;
+  }
+
+  /** Ends what is under way: streams end, connections are closed. */
+  async close(): Promise<void> {
+    this.#state.serves = false;
+    this.#ending.abort();
+    await this.#app.close();
+  }
+}
+
+async function listen({ server }: FastifyInstance, address: HttpAddress, socketMode: number): Promise<HttpAddress> {
+  if ('socketPath' in address) await removeDead(address.socketPath);
+  const listening = once(server, 'listening');
+  if ('socketPath' in address) {
+    // Nobody may connect before the socket has its mode.
+    const umask = process.umask(0o777 & ~socketMode);
+    try {
+      server.listen(address.socketPath);
+    } finally {
+      process.umask(umask);
+    }
+    await listening;
+    return address;
+  }
+  server.listen({ ...address, exclusive: true });
+  await listening;
+  const bound = server.address();
+  return { host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port };
+}
+
+/** Removes a socket that a killed daemon has left. Nothing else is removed. */
+async function removeDead(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) return;
+  } catch {
+    return;
+  }
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+  } catch (error) {
+    if (errnoOf(error) === 'ECONNREFUSED') unlinkSync(path);
+  } finally {
+    socket.destroy();
+  }
+}
