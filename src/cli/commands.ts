@@ -25,6 +25,10 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'queues of files that processes share',
     load: async () => (await import('./spool.js')).spoolCommand(process.argv.slice(2)),
   },
+  store: {
+    summary: 'blobs by name over HTTP, in a directory',
+    load: async () => (await import('./store.js')).storeCommand(process.argv.slice(2)),
+  },
   serve: {
     summary: 'the original service, without a mount: nothing is enforced',
     load: async () => (await import('./serve.js')).serve,

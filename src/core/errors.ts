@@ -109,6 +109,21 @@ export const ERRORS = {
   /** `errno` in the details: ENOSPC or EMFILE. */
   SPOOL_WATCH_LIMIT: row('ENOSPC', 503, 1, "'{path}' cannot be watched: {limit} is reached"),
 
+  STORE_EXISTS: row('EEXIST', 500, 1, 'Blob {name} already exists'),
+  STORE_NO_BLOB: row('ENOENT', 404, 1, "there is no blob '{name}'"),
+  STORE_BAD_NAME: row('EINVAL', 400, 2, "'{name}' cannot be the name of a blob: {reason}"),
+  STORE_BAD_LOT: row('EINVAL', 400, 2, "'{lot}' cannot be a lot of the store: {reason}"),
+  STORE_FULL: row('ENOSPC', 507, 1, 'no space left on device: the grant has no room for blob {name}'),
+  STORE_BROKEN_OFF: row('ECANCELED', 400, 1, 'the upload of blob {name} broke off: {reason}'),
+  STORE_IDLE: row('ETIMEDOUT', 408, 1, 'nothing of the body came for {seconds} seconds'),
+  STORE_CHANGED: row('ESTALE', 412, 1, 'blob {name} is not as the request wants it: {reason}'),
+  STORE_PAYLOAD_DAMAGED: row('EIO', 500, 1, 'the bytes of blob {name} are not what was stored: {reason}'),
+  STORE_IN_USE: row('EBUSY', 409, 1, "the store '{path}' is in use by another process"),
+  STORE_CLOSED: row('ESHUTDOWN', 503, 1, 'the store is closed'),
+  STORE_FOREIGN: row('EIO', 500, 1, "'{path}' is not a store of vreserve ({reason}); it was left as it is"),
+  STORE_NEWER: row('EIO', 500, 1, "the store '{path}' was written by a newer vreserve (format {found}, this one knows {known})"),
+  STORE_NOT_ORIGINAL: row('EINVAL', 400, 1, "'{path}' is not a data directory of go-storage-server: {reason}"),
+
   /** The system refused; `errno` in the details says how. */
   SYSTEM: row('EIO', 500, 1, '{reason}'),
   INTERNAL: row('EIO', 500, 1, 'internal error: {reason}'),

@@ -9,6 +9,9 @@ export const SPOOL_DIRECTORY = 'spool';
 /** Its path in the mount. No command can bind it, so whoever owns it is the lot of the spool. */
 export const SPOOL_PATH = `/${OWN_DIRECTORY}/${SPOOL_DIRECTORY}`;
 
+/** The spool in it that is the daemon's: requests that wait. */
+export const REQUESTS = 'requests';
+
 /** The name of the lot that owns it. */
 export const SPOOL_LOT_NAME = 'spool';
 

@@ -3,7 +3,7 @@
 import { chmodSync, type Dirent, lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../core/errors.js';
-import { SPOOL_LAYOUT } from '../core/spool-layout.js';
+import { REQUESTS, SPOOL_LAYOUT } from '../core/spool-layout.js';
 
 /** Everybody may make a spool in it, and take away their own. */
 const MODE = 0o1777;
@@ -15,7 +15,13 @@ export function lookAtSpool(path: string): SpoolFound {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 'absent';
   if (!stat.isDirectory()) return 'other';
-  return readdirSync(path).length === 0 ? 'empty' : 'filled';
+  // The daemon's own directories are there from the first mount on.
+  const isOwn = ({ name }: Dirent) => name === REQUESTS && !holdsFiles(join(path, name));
+  return readdirSync(path, { withFileTypes: true }).every(isOwn) ? 'empty' : 'filled';
+}
+
+function holdsFiles(directory: string): boolean {
+  return entriesOf(directory).some((entry) => !entry.isDirectory() || holdsFiles(join(directory, entry.name)));
 }
 
 /** Throws what the system says. */

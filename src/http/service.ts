@@ -7,12 +7,15 @@ import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress } from '../core/http-address.js';
 import type { Log } from '../log.js';
+import type { Store } from '../store/store.js';
 import { buildApp } from './app.js';
 import type { HttpHost, Volumes } from './host.js';
 import { lotRoutes } from './lot-routes.js';
 import { mountRoutes } from './mount-routes.js';
 import { MountedVolume } from './mounted.js';
 import { originalRoutes } from './original-routes.js';
+import { storeRoutes } from './store-routes.js';
+import { UnderWay } from './under-way.js';
 
 export interface ServiceOptions {
   address: HttpAddress;
@@ -28,6 +31,7 @@ export class HttpService {
   readonly #app: FastifyInstance;
   readonly #ending: AbortController;
   readonly #state: { serves: boolean };
+  readonly #underWay: UnderWay;
   /** Where it listens: with the port that the system chose. */
   readonly address: HttpAddress;
 
@@ -35,6 +39,7 @@ export class HttpService {
     this.#state = state;
     this.#app = app;
     this.#ending = ending;
+    this.#underWay = new UnderWay(app.server);
     this.address = address;
   }
 
@@ -57,6 +62,11 @@ export class HttpService {
   /** For volumes that are not mounted: the original API alone. */
   static forVolumes(volumes: Volumes, tell: Parameters<typeof originalRoutes>[1], options: ServiceOptions): Promise<HttpService> {
     return HttpService.#listen(options, () => [originalRoutes(volumes, tell)]);
+  }
+
+  /** For a store that is served alone. The caller closes it afterwards. */
+  static forStore(store: Store, options: ServiceOptions): Promise<HttpService> {
+    return HttpService.#listen(options, () => [storeRoutes({ store })]);
   }
 
   static async #listen(
@@ -91,6 +101,15 @@ export class HttpService {
     this.#state.serves = false;
     this.#ending.abort();
     await this.#app.close();
+  }
+
+  /** Takes no more, and closes when what is under way is over, or as soon as the signal comes. */
+  async finish(signal: AbortSignal): Promise<void> {
+    const closed = this.#app.close();
+    await this.#underWay.over(signal);
+    this.#app.server.closeAllConnections();
+    await closed;
+    await this.close();
   }
 }
 

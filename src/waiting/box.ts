@@ -5,13 +5,13 @@ import { randomUUID } from 'node:crypto';
 import { type FSWatcher, constants as flags, watch } from 'node:fs';
 import { lchown, open, rename } from 'node:fs/promises';
 import { errnoOf, VreserveError } from '../core/errors.js';
-import { SPOOL_PATH } from '../core/spool-layout.js';
+import { REQUESTS, SPOOL_PATH } from '../core/spool-layout.js';
 import { bytesData, Spool, type SpoolKind, textMeta, type UniqueName } from '../spool/index.js';
 import { absent, BoxFiles, nameOf } from './files.js';
 import { MOST_REQUEST_BYTES } from './request.js';
 
 /** Its path in the mount, and in the backing. */
-export const REQUESTS_PATH = `${SPOOL_PATH}/requests`;
+export const REQUESTS_PATH = `${SPOOL_PATH}/${REQUESTS}`;
 
 export type RequestQueue = 'pending' | 'granted' | 'refused';
 type Data = Uint8Array | AsyncIterable<Uint8Array>;
@@ -175,7 +175,8 @@ export class RequestBox {
     const temporary = randomUUID();
     try {
       await this.#write(this.#files.path(DECIDING, temporary), text, owner);
-      await rename(this.#files.path(DECIDING, temporary), claimed);
+      // What was claimed may have been a directory by then.
+      await this.#files.replace(this.#files.path(DECIDING, temporary), claimed);
     } catch (error) {
       await this.#files.unlink(DECIDING, temporary);
       throw error;

@@ -12,7 +12,7 @@ import { mountAt } from '../../src/cli/mountinfo.js';
 import { whyNotRoot } from '../helpers/columns.js';
 import { gone, type Mounted, mount } from '../helpers/mount.js';
 import { Random } from '../helpers/random.js';
-import { type JournalLine, RequestSpool, until } from '../helpers/requests.js';
+import { type JournalLine, RequestSpool, until, WITHOUT_TAP } from '../helpers/requests.js';
 import { must } from '../helpers/run.js';
 import type { AskerLine, Role } from './asker.js';
 import { plainEnvironment } from './load.js';
@@ -62,7 +62,7 @@ class Crew {
   }
 
   #start(role: Role, seed: number, uid: number, mnt: string): Promise<void> {
-    const child = spawn(process.execPath, [PROGRAM, role, String(seed), mnt], {
+    const child = spawn('env', [...WITHOUT_TAP.slice(1), process.execPath, PROGRAM, role, String(seed), mnt], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: plainEnvironment(),
       uid,

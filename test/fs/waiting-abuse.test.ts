@@ -7,7 +7,7 @@ import { NOBODY, whyNotRoot } from '../helpers/columns.js';
 import { type Outcome, type Steps, startSteps } from '../helpers/fsop.js';
 import { report } from '../helpers/lots.js';
 import { type Mounted, mount } from '../helpers/mount.js';
-import { RequestSpool, until } from '../helpers/requests.js';
+import { asUser, RequestSpool, until } from '../helpers/requests.js';
 import { must, type RunOptions, run, shell, vreserve } from '../helpers/run.js';
 
 const MB = 1_000_000;
@@ -127,12 +127,19 @@ async function anothers(t: Test, w: World): Promise<void> {
       ['remove', s.dir, 'pending', each, '--force'],
       ['save', s.dir, 'pending', each, 'granted', '--force'],
     ]) {
-      t.match(await vreserve(['spool', ...words], BOB), { code: 1 }, words.join(' '));
+      t.match(await vreserve(['spool', ...words], asUser(BOB)), { code: 1 }, words.join(' '));
     }
     t.equal(await bob.do(`open f pending/${each} RDONLY`), 0, 'to read it is all he can');
     t.equal(await bob.do('close f'), 0);
   }
-  const claimed = ['list .claimed', 'mkdir .claimed/x', 'rename .tmp/mine .claimed/alices', 'open f .claimed/alices CREAT|RDWR'];
+  const claimed = [
+    'list .claimed',
+    'mkdir .claimed/x',
+    'list .deciding',
+    'rename .tmp/mine .claimed/alices',
+    'rename .tmp/mine .deciding/alices',
+    'open f .claimed/alices CREAT|RDWR',
+  ];
   for (const step of claimed) t.match(await bob.do(step), /^(EACCES|EPERM)$/, step);
   t.equal(await bob.do('unlink .tmp/mine'), 0);
   t.same(
@@ -173,11 +180,15 @@ async function anothers(t: Test, w: World): Promise<void> {
       t.match(await bob.do(step), /^(EACCES|EPERM)$/, step);
     }
     t.match(
-      await vreserve(['spool', 'dequeue', s.dir, 'granted', '--no-wait', '--remove', '--json'], BOB),
+      await vreserve(['spool', 'dequeue', s.dir, 'granted', '--no-wait', '--remove', '--json'], asUser(BOB)),
       { code: 0, stdout: /"bobs"/ },
       'he gets his own',
     );
-    t.match(await vreserve(['spool', 'dequeue', s.dir, 'granted', '--no-wait', '--remove'], BOB), { code: 1 }, 'and no other');
+    t.match(
+      await vreserve(['spool', 'dequeue', s.dir, 'granted', '--no-wait', '--remove'], asUser(BOB)),
+      { code: 1 },
+      'and no other',
+    );
     t.same(await s.files(), RequestSpool.entry('granted', 'alices'));
   });
   await s.clear();

@@ -9,7 +9,7 @@ import type { Report } from '../../src/cli/live.js';
 import { sendControl } from '../../src/client/control.js';
 import type { WaitingJson } from '../../src/views/json.js';
 import { report } from './lots.js';
-import type { Mounted, Teardown } from './mount.js';
+import { type Mounted, type MountOptions, mount, type Teardown } from './mount.js';
 import { MAIN, must, type Outcome, type RunOptions, run } from './run.js';
 
 export type Queue = 'pending' | 'granted' | 'refused';
@@ -27,7 +27,13 @@ export interface Decided {
 
 export type JournalLine = Record<string, unknown> & { event: string };
 
-const DEADLINE_MS = Number(process.env.DEV_DEADLINE ?? 30_000);
+/** Before a Node.js program that another user runs: what tap adds to it would write into the project when it ends. */
+export const WITHOUT_TAP = ['env', '-u', 'NODE_OPTIONS'] as const;
+
+/** The user, for `vreserve`. */
+export const asUser = (who: RunOptions): RunOptions => ({ ...who, within: [...(who.within ?? []), ...WITHOUT_TAP] });
+
+const DEADLINE_MS = 30_000;
 
 /** Asks until there is an answer that is not null or false; rejects with what was waited for. */
 export async function until<T>(what: string, ask: () => Promise<T | null | false>, timeoutMs = DEADLINE_MS): Promise<T> {
@@ -60,6 +66,8 @@ export class Running {
     });
     this.#child = child;
     this.done = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr: this.said }));
+    const late = setTimeout(() => child.kill('SIGKILL'), 2 * DEADLINE_MS);
+    child.on('close', () => clearTimeout(late));
     t.teardown(async () => {
       child.kill('SIGKILL');
       await this.done;
@@ -109,7 +117,7 @@ export class RequestSpool {
 
   /** `vreserve` with these words, which may have to wait. */
   start(args: readonly string[], who: RunOptions = {}): Running {
-    return new Running(this.t, process.execPath, [MAIN, ...args], who);
+    return new Running(this.t, process.execPath, [MAIN, ...args], asUser(who));
   }
 
   /** A line that is written to control, by a process that waits in its write; `directory`: whose `.vreserve`. */
@@ -125,7 +133,14 @@ export class RequestSpool {
   /** Every file in the spool but directories, sorted: `pending/NAME`. */
   async files(): Promise<string[]> {
     const found: string[] = [];
-    const directories = ['.registry', '.tmp', '.data', ...QUEUES.flatMap((queue) => [queue, `${queue}/.checkout`])];
+    const directories = [
+      '.registry',
+      '.tmp',
+      '.data',
+      '.claimed',
+      '.deciding',
+      ...QUEUES.flatMap((queue) => [queue, `${queue}/.checkout`]),
+    ];
     for (const directory of directories) {
       for (const entry of await readdir(join(this.dir, directory), { withFileTypes: true })) {
         if (!entry.isDirectory()) found.push(`${directory}/${entry.name}`);
@@ -241,4 +256,26 @@ export class RequestSpool {
     t.equal(check.code, 0, `${name}: check: ${check.stdout}${check.stderr}`);
     t.equal(await this.health(), 'ok', `${name}: health`);
   }
+}
+
+export const MB = 1_000_000;
+const CAPACITY = 64 * MB;
+const SPOOL = 4 * MB;
+/** What can be reserved: the capacity less the grant of the spool. */
+export const ROOM = CAPACITY - SPOOL;
+
+export const ALICE: RunOptions = { uid: 3001, gid: 3001 };
+export const BOB: RunOptions = { uid: 3002, gid: 3002 };
+
+export interface WaitingWorld {
+  m: Mounted;
+  s: RequestSpool;
+}
+
+/** A mount of ROOM bytes with /u, in which everybody may reserve. */
+export async function waitingWorld(t: Test, args: readonly string[] = [], options: MountOptions = {}): Promise<WaitingWorld> {
+  const pool = ['--capacity', String(CAPACITY), '--margin', '0', '--spool-grant', String(SPOOL)];
+  const m = await mount(t, { on: 'tmpfs', ...options, args: [...pool, ...args] });
+  await must(m.shell('mkdir u; chmod 777 u'));
+  return { m, s: new RequestSpool(t, m) };
 }
