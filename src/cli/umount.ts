@@ -13,6 +13,10 @@ import { findMount } from './where.js';
 /** Saving usage and closing the ledger is done well within this; a backing that hangs is not waited for. */
 const END_TIMEOUT_MS = 60_000;
 
+/** For a mount that is busy. */
+const MOST_TRIES = 5;
+const BETWEEN_TRIES_MS = 50;
+
 export const umount: Command = {
   usage: 'umount MNT [--lazy]',
   description: [
@@ -27,11 +31,7 @@ export const umount: Command = {
     const lazy = flag('lazy');
     const mount = findMount(typed);
     const daemon = daemonOf(mount);
-    try {
-      nativeSystem().unmount(mount.mountpoint, lazy);
-    } catch (error) {
-      throw busyOr(error, mount);
-    }
+    await detach(mount, lazy);
     const served = daemon !== null && !(await isGone(daemon, lazy ? 1_000 : END_TIMEOUT_MS));
     if (served && !lazy) {
       const reason = `'${mount.mountpoint}' is unmounted, but its daemon (${daemon.pid}) still serves it elsewhere or does not end`;
@@ -43,6 +43,18 @@ export const umount: Command = {
     return 0;
   },
 };
+
+/** The process that uses the mount for its daemon may have a file open for a moment. */
+async function detach(mount: MountEntry, lazy: boolean): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return nativeSystem().unmount(mount.mountpoint, lazy);
+    } catch (error) {
+      if (errnoOf(error) !== 'EBUSY' || tries === MOST_TRIES) throw busyOr(error, mount);
+    }
+    await sleep(BETWEEN_TRIES_MS);
+  }
+}
 
 interface Daemon {
   pid: number;

@@ -22,8 +22,8 @@ import {
 } from '../core/lot.js';
 import { LotsSeen } from '../core/lots-seen.js';
 import { phasesOf } from '../core/phase.js';
-import type { Claim } from '../core/waiting.js';
-import type { Ledger, ReportedUsage, WaitingRow } from '../ledger/ledger.js';
+import type { Claim, WaitingRow } from '../core/waiting.js';
+import type { Ledger, ReportedUsage } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { By, CheckReport, Commands, Progress, ReserveOptions } from '../views/host.js';
 import { Changer, type Making } from './changer.js';

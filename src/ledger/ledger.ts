@@ -3,7 +3,7 @@
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import type { Lot, LotId, LotUsage } from '../core/lot.js';
-import type { Settled } from '../core/waiting.js';
+import type { Settled, WaitingRow } from '../core/waiting.js';
 
 /** A lot's own bytes and objects as they were last saved. */
 export interface SavedUsage {
@@ -16,21 +16,6 @@ export interface SavedUsage {
 export interface ReportedUsage {
   id: LotId;
   usage: LotUsage;
-}
-
-/** A request that waits for bytes. `asked`, `asker` and `outcome` are JSON of whoever keeps the line. */
-export interface WaitingRow {
-  /** Grows with the order in which they came. */
-  seq: number;
-  /** Of its entry in the spool. */
-  name: string;
-  askedAtMs: number;
-  /** null: it waits for ever. */
-  deadlineMs: number | null;
-  asked: string;
-  asker: string;
-  /** null: not decided yet. */
-  outcome: string | null;
 }
 
 export interface LedgerContents {

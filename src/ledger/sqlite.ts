@@ -7,20 +7,11 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
-import type { Settled } from '../core/waiting.js';
+import type { Settled, WaitingRow } from '../core/waiting.js';
 import { Ballast } from './ballast.js';
 import { GroupCommit } from './group.js';
 import { Journal } from './journal.js';
-import type {
-  JournalPiece,
-  JournalRange,
-  Ledger,
-  LedgerContents,
-  ReportedUsage,
-  SavedUsage,
-  TrimLimits,
-  WaitingRow,
-} from './ledger.js';
+import type { JournalPiece, JournalRange, Ledger, LedgerContents, ReportedUsage, SavedUsage, TrimLimits } from './ledger.js';
 import { type OpenedFile, openLedgerFile, openMemoryLedger } from './open.js';
 import { LotTables } from './tables.js';
 import { WaitingTable } from './waiting.js';

@@ -1,8 +1,7 @@
 // Requests that wait for bytes, as rows.
 
 import type { Database, Statement } from 'better-sqlite3';
-import type { Settled } from '../core/waiting.js';
-import type { WaitingRow } from './ledger.js';
+import type { Settled, WaitingRow } from '../core/waiting.js';
 
 /** The table of the line. Its methods run inside the caller's transaction. */
 export class WaitingTable {

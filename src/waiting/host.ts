@@ -3,7 +3,7 @@
 import type { VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
 import type { Lot, LotId } from '../core/lot.js';
-import type { Claim, Settled } from '../core/waiting.js';
+import type { Claim, Settled, WaitingRow } from '../core/waiting.js';
 import type { By, ReserveOptions } from '../views/host.js';
 
 export interface Judged {
@@ -33,20 +33,9 @@ export interface LineHost {
   actor(by: By): EventFields;
 }
 
-/** A request as it is recorded; `asked` and `asker` are JSON of the line's own. */
-export interface Recorded {
-  seq: number;
-  name: string;
-  askedAtMs: number;
-  deadlineMs: number | null;
-  asked: string;
-  asker: string;
-  outcome: string | null;
-}
-
 /** The part of the ledger that holds the line. */
 export interface LineRecord {
-  joinLine(row: Omit<Recorded, 'seq' | 'outcome'>, events: readonly JournalEvent[]): Promise<number>;
+  joinLine(row: Omit<WaitingRow, 'seq' | 'outcome'>, events: readonly JournalEvent[]): Promise<number>;
   settle(settled: Settled, events: readonly JournalEvent[]): Promise<void>;
   leaveLine(seq: number, events: readonly JournalEvent[]): Promise<void>;
 }

@@ -5,11 +5,12 @@ import type { Clock } from '../core/clock.js';
 import { VreserveError } from '../core/errors.js';
 import type { Lot } from '../core/lot.js';
 import type { WaitingSnapshot } from '../core/snapshot.js';
+import type { WaitingRow } from '../core/waiting.js';
 import type { Log } from '../log.js';
 import type { By, ReserveOptions, Wait } from '../views/host.js';
 import type { Box } from './box-messages.js';
 import { Decisions, isShort } from './decisions.js';
-import type { Judged, LineHost, LineRecord, Recorded } from './host.js';
+import type { Judged, LineHost, LineRecord } from './host.js';
 import { Intake } from './intake.js';
 import { type Asked, type Outcome, requestText } from './request.js';
 import { Requests } from './requests.js';
@@ -72,7 +73,7 @@ export class WaitingLine {
   }
 
   /** Goes on where the last daemon ended; the mount must be served. */
-  async start(rows: readonly Recorded[], box: Box): Promise<void> {
+  async start(rows: readonly WaitingRow[], box: Box): Promise<void> {
     const { host } = this.#parts;
     const requests = this.#requests;
     const decisions = new Decisions({ ...this.#parts, requests, box });

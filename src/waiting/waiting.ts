@@ -3,9 +3,9 @@
 import type { VreserveError } from '../core/errors.js';
 import type { InLine } from '../core/line.js';
 import type { Lot, LotId } from '../core/lot.js';
+import type { WaitingRow } from '../core/waiting.js';
 import type { By } from '../views/host.js';
 import type { FileOwner } from './box.js';
-import type { Recorded } from './host.js';
 import type { Asked } from './request.js';
 
 /** Who waits for the answer to a command. */
@@ -40,13 +40,13 @@ export interface Waiting extends InLine {
 export const FRESH = { missing: null, isMoved: false, busy: false, left: null, listener: null } as const;
 
 /** What the ledger is to keep. */
-export function recordOf(waiting: Omit<Waiting, 'seq' | 'lot'>): Omit<Recorded, 'seq' | 'outcome'> {
+export function recordOf(waiting: Omit<Waiting, 'seq' | 'lot'>): Omit<WaitingRow, 'seq' | 'outcome'> {
   const { name, askedAtMs, deadlineMs, asked, text, by, owner, at } = waiting;
   return { name, askedAtMs, deadlineMs, asked: JSON.stringify({ ...asked, text }), asker: JSON.stringify({ by, owner, at }) };
 }
 
 /** The reverse. `around`: the lot around a path of the mount. */
-export function waitingOf(row: Recorded, around: (path: string) => LotId): Waiting {
+export function waitingOf(row: WaitingRow, around: (path: string) => LotId): Waiting {
   const { seq, name, askedAtMs, deadlineMs } = row;
   const { text, ...asked } = JSON.parse(row.asked) as Asked & { text: string };
   const asker = JSON.parse(row.asker) as Pick<Waiting, 'by' | 'owner' | 'at'>;

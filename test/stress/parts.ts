@@ -28,6 +28,8 @@ const SANITIZERS = ['thread', 'address', 'undefined'] as const;
 const MODES = ['passthrough', 'cached'] as const;
 const PROCESSES = 4;
 const CRASH_ROUNDS = 50;
+const SPOOL_ENTRIES = 50_000;
+const STORE_KILLS = 60;
 const TESTS_MS = 3 * 3600_000;
 
 const make = (session: Session, ...words: string[]) =>
@@ -91,6 +93,16 @@ export const PARTS: readonly Part[] = [
     name: 'crash',
     about: `kill -9 under write load, ${CRASH_ROUNDS} rounds`,
     steps: [{ name: 'crash', run: (session) => runTests(session, 'crash', { VRESERVE_ROUNDS: String(CRASH_ROUNDS) }) }],
+  },
+  {
+    name: 'spool',
+    about: `many processes on one spool, ${SPOOL_ENTRIES} entries`,
+    steps: [{ name: 'spool', run: (session) => runTests(session, 'spool', { VRESERVE_ENTRIES: String(SPOOL_ENTRIES) }) }],
+  },
+  {
+    name: 'store',
+    about: `64 clients on the store, ${STORE_KILLS} times kill -9`,
+    steps: [{ name: 'store', run: (session) => runTests(session, 'store', { VRESERVE_KILLS: String(STORE_KILLS) }) }],
   },
   {
     name: 'scale',
