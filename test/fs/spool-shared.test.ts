@@ -1,7 +1,8 @@
 // Multispool's cases, and many processes on one spool, in a mount: below `.vreserve/spool`, in both I/O modes.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { bytesData, Spool, textMeta } from '../../src/spool/index.js';
 import { CASES, runCases } from '../compat/multispool/cases.js';
 import { type MountOptions, mount } from '../helpers/mount.js';
 import { eachEntryOnce, processCases } from '../spool/cases.js';
@@ -34,3 +35,24 @@ for (const [mode, args] of Object.entries(MODES)) {
     }
   });
 }
+
+t.test('a full lot in the middle of an enqueue: nothing is left', async (t) => {
+  const { mnt } = await mount(t, { on: 'tmpfs', args: ['--spool-grant', '100kB'] });
+  const dir = join(mnt, '.vreserve/spool/jobs');
+  await mkdir(dir);
+  const kind = { queues: ['new'] as const, meta: textMeta, data: bytesData };
+  const spool = await Spool.load(dir, kind);
+  const files = async () => (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  const enqueue = (name: string, bytes: number) =>
+    spool.enqueue('new', 'meta', Buffer.alloc(bytes, name), { reserve: (attempt) => `${name}${attempt}` });
+  await t.rejects(enqueue('large', 200_000), { code: 'ENOSPC' });
+  t.same(await files(), []);
+  await enqueue('fits', 90_000);
+  await t.rejects(enqueue('late', 20_000), { code: 'ENOSPC' });
+  t.same(
+    (await files()).map(({ name }) => name),
+    ['fits0', 'fits0', 'fits0'],
+  );
+  await enqueue('last', 1_000);
+  t.same((await spool.listNames('new')).sort(), ['fits0', 'last0']);
+});
