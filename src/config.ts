@@ -16,8 +16,8 @@ export interface JournalKeep {
   bytes: number;
 }
 
-/** Bytes, or a fraction of the capacity; 0 bytes: no spool. */
-export type SpoolGrant = { bytes: number } | { fraction: number };
+/** Of a lot that the mount makes: bytes, or a fraction of the capacity; 0 bytes: there is none. */
+export type OwnGrant = { bytes: number } | { fraction: number };
 
 /** A mount as asked for; plain JSON. `backing` and `mountpoint` are as given (equal for an in-place mount). */
 export interface MountConfig {
@@ -28,7 +28,13 @@ export interface MountConfig {
   /** null: 1 % of the capacity, at most 1 GiB. */
   marginBytes: number | null;
   /** null: 1 % of the capacity where there is no lot of the spool yet, else what that lot has. */
-  spoolGrant: SpoolGrant | null;
+  spoolGrant: OwnGrant | null;
+  /** null: nothing set aside, and opportunistic the capacity, where there is no lot of the store yet, else what that lot has. */
+  storeGrant: OwnGrant | null;
+  /** Permission bits of `.vreserve/store`; those of its files without execution. */
+  storeMode: number;
+  /** How often the store removes files of what failed, was replaced or was removed. */
+  gcIntervalMs: number;
   readOnly: boolean;
   reserveBy: ReserveBy;
   /** Requests that fit may go before those that wait. */
@@ -131,6 +137,9 @@ function defaultConfig(uid: number): MountConfig {
     capacityBytes: null,
     marginBytes: null,
     spoolGrant: null,
+    storeGrant: null,
+    storeMode: 0o700,
+    gcIntervalMs: 5000,
     readOnly: false,
     reserveBy: 'writers',
     allowOvertaking: false,

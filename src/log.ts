@@ -14,8 +14,22 @@ export type Log = Logger;
 export function openLog(file: string | null, level: LogLevel): Log {
   const fd = file === null ? 2 : openSync(file, 'a', 0o600);
   // Not pino's own destination: its flush after a fatal line tries for ever on a full disk.
-  const stream = { write: (line: string) => writeOrLose(fd, Buffer.from(line)) };
-  return pino({ level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream);
+  return logTo({ write: (line: string) => writeOrLose(fd, Buffer.from(line)) }, level);
+}
+
+/** Where lines go, each with its newline. */
+export interface Lines {
+  write(lines: string): void;
+}
+
+/** A log whose lines somebody else takes. */
+export function logTo(lines: Lines, level: LogLevel): Log {
+  return pino({ level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` }, lines);
+}
+
+/** What takes the lines of the log: for those of another process, which are lines already. */
+export function linesOf(log: Log): Lines {
+  return (log as unknown as Record<symbol, Lines>)[pino.symbols.streamSym] as Lines;
 }
 
 function writeOrLose(fd: number, line: Buffer): void {

@@ -1,11 +1,12 @@
 // Every option of `mount` once: its name, unit, default, check and line of help.
 
-import type { JournalKeep, MountConfig } from './config.js';
+import type { JournalKeep, MountConfig, OwnGrant } from './config.js';
 import { parseBytes } from './core/bytes.js';
-import { parseDurationMs } from './core/duration.js';
+import { parseDurationMs, parseTimerMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
 import { parseHttpAddress } from './core/http-address.js';
 import { parsePercent } from './core/percent.js';
+import { LEAST_GC_INTERVAL_MS } from './core/store-layout.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export const RESERVE_BY = ['writers', 'owners', 'root'] as const;
@@ -57,7 +58,28 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     unit: 'BYTES|%',
     default: '1%, later as it is',
     help: 'set aside so much for .vreserve/spool, or what fits of it; 0: no spool',
-    set: (text) => ({ spoolGrant: text.endsWith('%') ? { fraction: parsePercent(text) } : { bytes: parseBytes(text) } }),
+    set: (text) => ({ spoolGrant: parseGrant(text) }),
+  },
+  'store-grant': {
+    kind: 'value',
+    unit: 'BYTES|%',
+    default: 'the headroom, later as it is',
+    help: 'set aside so much for .vreserve/store, or what fits of it; 0: no store',
+    set: (text) => ({ storeGrant: parseGrant(text) }),
+  },
+  'store-mode': {
+    kind: 'value',
+    unit: 'MODE',
+    default: '700',
+    help: 'permissions of .vreserve/store; its files have the same without execution',
+    set: (text) => ({ storeMode: parseMode('store-mode', text) }),
+  },
+  'gc-interval': {
+    kind: 'value',
+    unit: 'DURATION',
+    default: '5s',
+    help: 'how often files of removed and replaced blobs are removed',
+    set: (text) => ({ gcIntervalMs: parseTimerMs(text, LEAST_GC_INTERVAL_MS) }),
   },
   'read-only': {
     kind: 'switch',
@@ -204,6 +226,10 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     set: (on) => ({ charging: on }),
   },
 };
+
+function parseGrant(text: string): OwnGrant {
+  return text.endsWith('%') ? { fraction: parsePercent(text) } : { bytes: parseBytes(text) };
+}
 
 function parseJournalKeep(text: string): JournalKeep {
   const keep = { ageMs: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER };

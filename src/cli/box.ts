@@ -25,6 +25,10 @@ export function startBox(dir: string): RemoteBox {
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
   return new RemoteBox(() =>
     // A working directory of its own would keep a filesystem busy.
-    spawn(process.execPath, [main, 'box', dir], { cwd: '/', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
+    spawn(process.execPath, [main, 'box', dir], {
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      serialization: 'advanced',
+    }),
   );
 }

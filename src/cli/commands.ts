@@ -36,6 +36,7 @@ export const COMMANDS: Record<string, Entry> = {
   demo: { summary: 'see it work, in 20 seconds', load: async () => (await import('./demo.js')).demo },
   box: { summary: null, load: async () => (await import('./box.js')).box },
   daemon: { summary: null, load: async () => (await import('./daemon.js')).daemon },
+  service: { summary: null, load: async () => (await import('./service.js')).service },
 };
 
 /** The command whose name is nearest to what was typed; null where none is near. */

@@ -17,6 +17,17 @@ export interface ProgressMessage {
   bytes: number;
 }
 
+/** What the mount makes by itself. */
+export interface OwnMessage {
+  path: string;
+  /** -1: without limit. */
+  grantBytes: number;
+  /** Set aside. */
+  dedicatedBytes: number;
+  /** null: nothing was asked for, its lot is as it was. */
+  askedBytes: number | null;
+}
+
 /** The mount is usable. The last message. */
 export interface ReadyMessage {
   type: 'ready';
@@ -34,10 +45,12 @@ export interface ReadyMessage {
   marginBytes: number;
   /** Reservations that the ledger had. */
   reservations: number;
-  /** null: it is not served. `askedBytes` null: nothing was asked for, its lot is as it was. `grantBytes` -1: without limit. */
-  spool: { path: string; grantBytes: number; askedBytes: number | null } | null;
-  /** Why the spool is not served, or has no grant; empty where there is nothing to be said. */
+  /** null: it is not served. */
+  spool: OwnMessage | null;
+  store: OwnMessage | null;
+  /** Why it is not served, or has no grant; empty where there is nothing to be said. */
   spoolReason: string;
+  storeReason: string;
   /** Where the HTTP service is, such as `http://127.0.0.1:8188` or `unix:/run/vreserve.sock`; null: there is none. */
   http: string | null;
   /** Usage was counted from the backing (first mount, or after an unclean end). */

@@ -8,7 +8,7 @@ import { formatBytes, formatCount } from '../core/bytes.js';
 import { ERRORS, type ErrorCode, VreserveError } from '../core/errors.js';
 import { type HttpAddress, isLoopback } from '../core/http-address.js';
 import type { Command } from './command.js';
-import type { DaemonMessage, FailedMessage, ReadyMessage, StartMessage } from './messages.js';
+import type { DaemonMessage, FailedMessage, OwnMessage, ReadyMessage, StartMessage } from './messages.js';
 import { alignColumns, note, ProgressLine, print, printJson } from './output.js';
 import { checkPlaces } from './places.js';
 
@@ -137,18 +137,23 @@ function summary(ready: ReadyMessage): string[] {
       ['  headroom', `${formatBytes(ready.headroomBytes)}, after a margin of ${formatBytes(ready.marginBytes)}`],
       ['  io', ready.io === 'passthrough' ? ready.io : `${ready.io}: ${ready.ioReason}`],
       ['  reservations', `${ready.reservations}${counted}`],
-      ['  spool', spoolLine(ready)],
+      ['  spool', ownLine(ready.spool, ready.spoolReason)],
+      ['  store', ownLine(ready.store, ready.storeReason)],
       ...(ready.http === null ? [] : [['  http', ready.http]]),
     ]),
   ];
 }
 
-function spoolLine({ spool, spoolReason }: ReadyMessage): string {
-  if (spool === null) return spoolReason === '' ? 'off' : `off: ${spoolReason}`;
-  if (spoolReason !== '') return `nothing set aside: ${spoolReason}`;
-  if (spool.askedBytes === 0) return 'nothing set aside: what is there can be read and removed';
-  if (spool.grantBytes < 0) return 'without limit';
-  const granted = `${formatBytes(spool.grantBytes)} set aside`;
-  if (spool.askedBytes === null || spool.grantBytes >= spool.askedBytes) return granted;
-  return `${formatBytes(spool.grantBytes)} of the ${formatBytes(spool.askedBytes)} asked for: no more is available`;
+function ownLine(own: OwnMessage | null, reason: string): string {
+  if (own === null) return reason === '' ? 'off' : `off: ${reason}`;
+  if (reason !== '') return `nothing set aside: ${reason}`;
+  if (own.askedBytes === 0) return 'nothing set aside: what is there can be read and removed';
+  if (own.grantBytes < 0) return 'without limit';
+  const dedicated = own.dedicatedBytes === 0 ? 'nothing set aside' : `${formatBytes(own.dedicatedBytes)} set aside`;
+  if (own.askedBytes !== null && own.grantBytes < own.askedBytes) {
+    return `${formatBytes(own.grantBytes)} of the ${formatBytes(own.askedBytes)} asked for: no more is available`;
+  }
+  return own.grantBytes === own.dedicatedBytes
+    ? dedicated
+    : `${dedicated}, ${formatBytes(own.grantBytes)} while there is headroom`;
 }

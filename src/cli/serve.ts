@@ -11,9 +11,10 @@ import { openLog } from '../log.js';
 import { readVersion } from '../version.js';
 import { printable } from '../views/text.js';
 import type { Command } from './command.js';
-import { readToken } from './mount-http.js';
+
 import { note, print, printJson } from './output.js';
 import { PromisesFile } from './promises-file.js';
+import { readToken } from './token-file.js';
 import { volumeOf } from './volumes.js';
 
 export const serve: Command = {

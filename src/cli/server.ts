@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MountConfig } from '../config.js';
+import type { MountConfig, OwnGrant } from '../config.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { JournalEvent } from '../core/events.js';
@@ -13,18 +13,21 @@ import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
 import { confined, type DaemonSnapshot, type Snapshot } from '../core/snapshot.js';
 import { SPOOL_PATH } from '../core/spool-layout.js';
+import { BLOBS_PATH, STORE_PATH } from '../core/store-layout.js';
 import { differs, journalDifferences } from '../engine/check.js';
 import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
 import { Keeper } from '../engine/keeper.js';
 import { NATIVE } from '../engine/native.js';
+import { type OwnDirectory, OwnLotStart, type OwnStart } from '../engine/own-lot.js';
 import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
-import { Spool, type SpoolStart } from '../engine/spool-lot.js';
-import type { HttpService } from '../http/service.js';
+import { SPOOL } from '../engine/spool-directory.js';
+import { STORE } from '../engine/store-directory.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
+import type { RemoteService } from '../service/remote-service.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
 import type { Commands } from '../views/host.js';
@@ -36,6 +39,7 @@ import type { RemoteBox } from '../waiting/remote-box.js';
 import { startBox } from './box.js';
 import type { ProgressMessage, ReadyMessage } from './messages.js';
 import { mountCommands } from './mount-commands.js';
+import { mountHttp } from './mount-http.js';
 import { mountLine } from './mount-line.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
@@ -53,6 +57,9 @@ const LOCK_FILE = 'lock';
 /** How long a forced end waits for the engine. */
 const STOP_MS = 5000;
 
+/** How long the end waits for what is under way over HTTP. */
+const FINISH_MS = 3000;
+
 /** A mount that is served. */
 export class Server {
   readonly #parts: ServerParts;
@@ -62,19 +69,24 @@ export class Server {
   readonly #users: Users;
   readonly #reclaimer: Reclaimer;
   readonly #line: WaitingLine;
-  readonly #spool: Spool;
+  readonly #spool: OwnLotStart;
+  readonly #store: OwnLotStart;
   #box: RemoteBox | null = null;
   /** null: none is asked for, or not yet there. */
-  #http: HttpService | null = null;
+  #service: RemoteService | null = null;
   /** Where the backing is reached. */
   readonly #view: string;
   readonly log: Log;
   readonly #daemon: DaemonSnapshot;
   /** Files were forced to close, so what is recorded may differ from what is there. */
   #forced = false;
+  #hasEnded = false;
   #unmounted = () => {};
   readonly #end = new Promise<void>((resolve) => {
-    this.#unmounted = resolve;
+    this.#unmounted = () => {
+      this.#hasEnded = true;
+      resolve();
+    };
   });
 
   /** Throws VreserveError with everything closed again. */
@@ -90,7 +102,7 @@ export class Server {
       server = new Server(parts, info, ledger, log);
       return { server, ready: await server.#begin() };
     } catch (error) {
-      if (server !== undefined) await Promise.all([server.#http?.close(), server.#box?.end()]);
+      if (server !== undefined) await Promise.all([server.#service?.finish(0), server.#box?.end()]);
       await ledger?.close();
       await engine.stop();
       throw error;
@@ -110,7 +122,10 @@ export class Server {
     const { highWatermark: high, lowWatermark: low } = config;
     this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
     const directory = join(info.viewPath, OWN_DIRECTORY);
-    this.#spool = new Spool({ keeper: this.#keeper, directory, grant: config.spoolGrant, uid: parts.uid });
+    const own = (what: OwnDirectory, grant: OwnGrant | null) =>
+      new OwnLotStart({ keeper: this.#keeper, directory, what, grant, uid: parts.uid });
+    this.#spool = own(SPOOL, config.spoolGrant);
+    this.#store = own(STORE, config.storeGrant);
     const { journalKeep } = config;
     const { allowOvertaking } = config;
     this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
@@ -144,6 +159,10 @@ export class Server {
   async stop(): Promise<void> {
     const { engine, config } = this.#parts;
     await this.#line.stop();
+    // It may have files of the mount open.
+    await this.#service?.finish(FINISH_MS);
+    // Somebody else has unmounted it: what is at the mountpoint now is not ours.
+    if (this.#hasEnded) return;
     try {
       engine.unmount(false);
     } catch (error) {
@@ -170,8 +189,8 @@ export class Server {
   async ended(): Promise<boolean> {
     const { engine } = this.#parts;
     await this.#end;
-    await this.#http?.close();
     this.#line.abandon();
+    await this.#service?.finish(FINISH_MS);
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
     await this.#heartbeat.stop();
@@ -204,7 +223,7 @@ export class Server {
       lots,
       waiting: this.#line.list(),
       requests: engine.requests(),
-      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles],
+      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles, ...(this.#service?.troubles ?? [])],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
     return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
@@ -222,7 +241,7 @@ export class Server {
     const { config, engine } = this.#parts;
     const commands = mountCommands(this.#keeper, this.#line, this.#reclaimer, this.#users);
     // First: where the address is taken, nothing has begun.
-    this.#http = await this.#listen(commands);
+    this.#service = await this.#listen(commands);
     engine.setPool(config.capacityBytes, config.marginBytes);
     const waiting = await this.#keeper.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
@@ -241,9 +260,11 @@ export class Server {
       clock: this.#parts.clock,
       log: this.log,
       readOnly: this.#daemon.readOnly,
+      store: null,
       reply: (token, reply) => engine.reply(token, reply),
     });
     this.#spool.prepare();
+    this.#store.prepare();
     const box = await this.#makeBox();
     this.#box = box;
     const mounted = await this.#mount(handler);
@@ -251,15 +272,15 @@ export class Server {
     this.#daemon.ioReason = mounted.ioReason;
     this.#keeper.phases.start();
     this.#heartbeat.start();
-    const spool = await this.#spool.settle();
+    const own = { spool: await this.#spool.settle(), store: await this.#store.settle() };
     if (box !== null) await this.#line.start(waiting, box);
     if (counted === null && !config.trust) void this.#verify();
-    this.#http?.serve();
-    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, spool }, 'mounted');
-    return this.#ready(counted !== null, spool);
+    this.#service?.serve();
+    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, ...own }, 'mounted');
+    return this.#ready(counted !== null, own);
   }
 
-  async #listen(commands: Commands): Promise<HttpService | null> {
+  async #listen(commands: Commands): Promise<RemoteService | null> {
     const { config, uid } = this.#parts;
     if (config.http === null) return null;
     const snapshot = () => {
@@ -267,8 +288,6 @@ export class Server {
       if (seen === null) throw new Error('the default lot is gone');
       return seen;
     };
-    // Most mounts have none, and it takes as long to load as all the rest.
-    const { mountHttp } = await import('./mount-http.js');
     return mountHttp({ config, address: config.http, uid, commands, snapshot, keeper: this.#keeper, users: this.#users });
   }
 
@@ -329,16 +348,30 @@ export class Server {
     }
   }
 
-  #ready(counted: boolean, { served, reason: spoolReason }: SpoolStart): ReadyMessage {
+  #ready(counted: boolean, own: { spool: OwnStart; store: OwnStart }): ReadyMessage {
     const { io, ioReason, backing, mountpoint, pid, filesystem, readOnly } = this.#daemon;
     const { capacityBytes, freeBytes, headroomBytes, marginBytes } = this.#parts.engine.pool();
     const pool = { capacityBytes, freeBytes, headroomBytes, marginBytes };
     const mounted = { type: 'ready' as const, pid, backing, mountpoint, filesystem, readOnly, ...pool };
-    const spool = served === null ? null : { path: join(mountpoint, SPOOL_PATH), ...served };
-    // The default lot is no reservation, nor is that of the spool.
-    const reservations = this.#keeper.book.size - 1 - (this.#keeper.book.at(SPOOL_PATH) === undefined ? 0 : 1);
-    const http = this.#http === null ? null : formatAddress(this.#http.address);
-    return { ...mounted, io: io === 'passthrough' ? io : 'cached', ioReason, reservations, spool, spoolReason, http, counted };
+    const shown = ({ served }: OwnStart, path: string) => (served === null ? null : { path: join(mountpoint, path), ...served });
+    const spool = shown(own.spool, SPOOL_PATH);
+    const store = shown(own.store, STORE_PATH);
+    const reasons = { spoolReason: own.spool.reason, storeReason: own.store.reason };
+    // Those that the mount makes are no reservations, nor is the default lot.
+    const made = [SPOOL_PATH, BLOBS_PATH].filter((path) => this.#keeper.book.at(path) !== undefined);
+    const reservations = this.#keeper.book.size - 1 - made.length;
+    const http = this.#service === null ? null : formatAddress(this.#service.address);
+    return {
+      ...mounted,
+      io: io === 'passthrough' ? io : 'cached',
+      ioReason,
+      reservations,
+      spool,
+      store,
+      ...reasons,
+      http,
+      counted,
+    };
   }
 }
 

@@ -1,4 +1,6 @@
 // `vreserve spool dequeue`: the next entry of a queue, waited for, and what becomes of it.
+
+import { parseTimerMs } from '../core/duration.js';
 import { VreserveError } from '../core/errors.js';
 import type { Command } from './command.js';
 import { outliveReader } from './spool-answer.js';
@@ -6,7 +8,6 @@ import { type Held, removeHeld } from './spool-held.js';
 import { type AnySpool, openSpool } from './spool-open.js';
 import { Stop } from './spool-stop.js';
 import { answerOf, copyOrPutBack, tellOrPutBack } from './spool-take.js';
-import { parseTimerMs } from './spool-time.js';
 
 export const dequeue: Command = {
   usage: 'spool dequeue DIR QUEUE [--no-wait | --timeout DURATION] [--remove | --save QUEUE] [--data FILE|-]',

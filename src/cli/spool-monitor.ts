@@ -1,6 +1,6 @@
 // `vreserve spool monitor`: what is wrong in a spool, once or as it comes and goes.
 
-import { parseDurationMs } from '../core/duration.js';
+import { parseDurationMs, parseTimerMs } from '../core/duration.js';
 import { VreserveError } from '../core/errors.js';
 import {
   DEFAULT_ALERT_AFTER_CYCLES,
@@ -16,7 +16,6 @@ import { print, printJson } from './output.js';
 import { outliveReader } from './spool-answer.js';
 import { openToRead } from './spool-open.js';
 import { Stop } from './spool-stop.js';
-import { parseTimerMs } from './spool-time.js';
 
 const QUEUE_AGE = '--max-queue-age';
 

@@ -1,21 +1,21 @@
 // `vreserve store serve`: a store over HTTP, as go-storage-server is run: on a directory, without a mount.
 import { resolve } from 'node:path';
+import { parseTimerMs } from '../core/duration.js';
 import { VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress, isLoopback, parseHttpAddress } from '../core/http-address.js';
+import { LEAST_GC_INTERVAL_MS } from '../core/store-layout.js';
 import { HttpService } from '../http/service.js';
 import { openLog } from '../log.js';
 import type { Store } from '../store/store.js';
 import { readVersion } from '../version.js';
 import type { Command } from './command.js';
-import { readToken } from './mount-http.js';
+
 import { note, print, printJson } from './output.js';
-import { parseTimerMs } from './spool-time.js';
 import { openStore } from './store-open.js';
+import { readToken } from './token-file.js';
 
 const DEFAULT_ADDRESS = '127.0.0.1:7777';
 const DEFAULT_INTERVAL = '5s';
-/** More often is work for nothing. */
-const LEAST_INTERVAL_MS = 10;
 
 export const serve: Command = {
   usage: 'store serve DIR [-s ADDRESS] [--gc-interval DURATION] [--token-file FILE]',
@@ -39,7 +39,7 @@ export const serve: Command = {
   words: [1, 1],
   async run({ positionals: [dir = ''], text, flag, json }) {
     const address = addressOf(text('listen') ?? DEFAULT_ADDRESS, flag('http-any'));
-    const gcIntervalMs = intervalOf(text('gc-interval') ?? DEFAULT_INTERVAL);
+    const gcIntervalMs = parseTimerMs(text('gc-interval') ?? DEFAULT_INTERVAL, LEAST_GC_INTERVAL_MS);
     const tokenFile = text('token-file');
     const token = tokenFile === undefined ? null : readToken(resolve(tokenFile));
     const log = openLog(null, 'info');
@@ -76,10 +76,4 @@ function addressOf(text: string, isAny: boolean): HttpAddress {
   if (isAny || isLoopback(address)) return address;
   const reason = `-s ${text} can be reached from other machines: say --http-any too, best with --token-file`;
   throw new VreserveError('USAGE', { reason });
-}
-
-function intervalOf(text: string): number {
-  const intervalMs = parseTimerMs(text);
-  if (intervalMs >= LEAST_INTERVAL_MS) return intervalMs;
-  throw new VreserveError('BAD_DURATION', { text, reason: `at least ${LEAST_INTERVAL_MS}ms are waited between collections` });
 }

@@ -93,7 +93,7 @@ export class Lots {
     await this.#ask('remove-paths', { json });
   }
 
-  /** Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_ORPHANS. */
+  /** Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_ORPHANS. */
   async remove(name: string, options: { assignToOrphans?: boolean; assignToNonOrphans?: boolean } = {}): Promise<void> {
     const flags = flagsOf({ 'assign-to-orphans': options.assignToOrphans, 'assign-to-non-orphans': options.assignToNonOrphans });
     await this.#ask('remove', { word: name, flags });

@@ -4,8 +4,8 @@ import { type LotBook, type LotChange, withAncestors } from './book.js';
 import { compareBytes } from './bytes.js';
 import { VreserveError } from './errors.js';
 import { DEFAULT_LOT_ID, type Lot, type LotId, type LotPath, type Owner, type Policy } from './lot.js';
+import { ownLotOf } from './own-lots.js';
 import { isWithin } from './paths.js';
-import { isSpoolLot } from './spool-layout.js';
 
 /** A parent that is taken by another's place. Names of lots; the lot's own name stands for being its own parent. */
 export interface ParentUpdate {
@@ -51,7 +51,7 @@ export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): Lot
   return draft.change();
 }
 
-/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT, LOT_IS_SPOOL. */
+/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
 export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange {
   const draft = new Draft(book);
   let changed: Lot = { ...lot, ...update.owner, policy: { ...lot.policy, ...update.policy } };
@@ -62,7 +62,7 @@ export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange
   return draft.change();
 }
 
-/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN, LOT_IS_SPOOL. */
+/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN, LOT_IS_SPOOL, LOT_IS_STORE. */
 export function addToLot(book: LotBook, lot: Lot, paths: readonly LotPath[], parents: readonly LotId[]): LotChange {
   const draft = new Draft(book);
   const added = new Set(paths.map(({ path }) => path));
@@ -103,7 +103,7 @@ export function removePaths(book: LotBook, paths: readonly string[]): LotChange 
 
 /**
  * The lot goes. A child that has no other parent is an orphan: it gets the lot's parents, where `toOrphans` says so and
- * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_ORPHANS.
+ * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_ORPHANS.
  */
 export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers: boolean): LotChange {
   refuseKept(lot);
@@ -128,14 +128,14 @@ export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers:
   return draft.change();
 }
 
-/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL. */
+/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
 export function removeRecursively(book: LotBook, lot: Lot): LotChange {
   const gone = [...book.withDescendants(lot.id)];
   for (const id of gone) refuseKept(book.must(id));
   return { put: [], remove: gone };
 }
 
-/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL. */
+/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
 export function releaseLot(book: LotBook, lot: Lot): LotChange {
   refuseKept(lot);
   return dropLot(book, lot);
@@ -200,7 +200,7 @@ class Draft {
       this.#refuseStrayExclusions(lot);
       refuseStrayName(lot);
       refusePathOfDefault(lot);
-      refuseShapeOfSpool(lot, this.#book.get(lot.id));
+      refuseShapeOfOwn(lot, this.#book.get(lot.id));
     }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
@@ -269,19 +269,21 @@ function refusePathOfDefault({ id, paths }: Lot): void {
 function refuseKept(lot: Lot): void {
   if (lot.id === DEFAULT_LOT_ID)
     throw new VreserveError('LOT_IS_DEFAULT', { reason: `${CANNOT_REMOVE}The default lot cannot be deleted.` });
-  if (isSpoolLot(lot))
-    throw new VreserveError('LOT_IS_SPOOL', {
-      reason: `${CANNOT_REMOVE}The lot of the spool stays as long as there is a spool (vreserve mount --spool-grant 0 ends it).`,
-    });
+  const own = ownLotOf(lot);
+  if (own === undefined) return;
+  throw new VreserveError(own.refusal, {
+    reason: `${CANNOT_REMOVE}The lot of the ${own.name} stays as long as there is a ${own.name} (vreserve mount ${own.option} 0 ends it).`,
+  });
 }
 
-/** The lot of the spool owns that and nothing else, and lies below no other. */
-function refuseShapeOfSpool(now: Lot, before: Lot | undefined): void {
-  if (before === undefined || !isSpoolLot(before)) return;
+/** A lot that the mount makes owns its directory and nothing else, and lies below no other. */
+function refuseShapeOfOwn(now: Lot, before: Lot | undefined): void {
+  const own = before === undefined ? undefined : ownLotOf(before);
+  if (before === undefined || own === undefined) return;
   const shape = ({ paths, parents, selfParent }: Lot) => JSON.stringify({ paths, parents, selfParent });
   if (shape(now) === shape(before)) return;
-  throw new VreserveError('LOT_IS_SPOOL', {
-    reason: 'The lot of the spool has one path and no parents, and keeps both as they are.',
+  throw new VreserveError(own.refusal, {
+    reason: `The lot of the ${own.name} has one path and no parents, and keeps both as they are.`,
   });
 }
 

@@ -15,6 +15,17 @@ export function parseDurationMs(text: string): number {
   return durationMs;
 }
 
+/** What Node's timers can wait: 2^31 - 1 ms, nearly 25 days. Longer ones would be over at once. */
+const MOST_TIMER_MS = 0x7fffffff;
+
+/** Of a duration that is waited for. Throws BAD_DURATION. */
+export function parseTimerMs(text: string, leastMs = 0): number {
+  const durationMs = parseDurationMs(text);
+  if (durationMs < leastMs) throw new VreserveError('BAD_DURATION', { text, reason: `at least ${leastMs}ms are waited` });
+  if (durationMs > MOST_TIMER_MS) throw new VreserveError('BAD_DURATION', { text, reason: 'at most 24d can be waited for' });
+  return durationMs;
+}
+
 /** For people, in the largest unit that is reached: `45 s`, `12 min`, `3 h`, `30 d`. */
 export function formatDuration(durationMs: number): string {
   const seconds = Math.round(durationMs / 1000);

@@ -44,6 +44,7 @@ export const ERRORS = {
   LOT_ORPHANS: row('EBUSY', 409, 1, '{reason}'),
   LOT_IS_DEFAULT: row('EPERM', 409, 1, '{reason}'),
   LOT_IS_SPOOL: row('EPERM', 409, 1, '{reason}'),
+  LOT_IS_STORE: row('EPERM', 409, 1, '{reason}'),
   PATH_TAKEN: row('EEXIST', 409, 1, "'{path}' is a path of lot '{lot}' already"),
   BELOW_CHILDREN: row('ENOSPC', 409, 1, "lot '{lot}' cannot have less than the lots below it were promised"),
   USAGE_IS_MEASURED: row('EINVAL', 409, 1, '{what} is measured: it lies in the mount'),
@@ -86,6 +87,7 @@ export const ERRORS = {
   NOT_MOUNTED: row('EINVAL', 400, 1, "'{path}' is not a vreserve mount"),
   ENGINE_MISSING: row('ENOEXEC', 500, 1, 'the native engine cannot be loaded: {reason}'),
   DAEMON_FAILED: row('EIO', 500, 1, 'the daemon failed: {reason}'),
+  PROCESS_GONE: row('EIO', 503, 1, '{what} has died'),
   SPOOL_NOT_A_DIRECTORY: row('ENOTDIR', 404, 1, '{path} does not exist or is not a directory'),
   SPOOL_NOT_ACCESSIBLE: row('EACCES', 403, 1, '{path} is not writable, readable, and executable by running user'),
   SPOOL_NOT_EMPTY: row('ENOTEMPTY', 409, 1, 'dir is not empty while creating new spool (dir {path})'),
@@ -111,6 +113,7 @@ export const ERRORS = {
 
   STORE_EXISTS: row('EEXIST', 500, 1, 'Blob {name} already exists'),
   STORE_NO_BLOB: row('ENOENT', 404, 1, "there is no blob '{name}'"),
+  STORE_PENDING: row('EBUSY', 409, 1, "blob '{name}' is still being written"),
   STORE_BAD_NAME: row('EINVAL', 400, 2, "'{name}' cannot be the name of a blob: {reason}"),
   STORE_BAD_LOT: row('EINVAL', 400, 2, "'{lot}' cannot be a lot of the store: {reason}"),
   STORE_FULL: row('ENOSPC', 507, 1, 'no space left on device: the grant has no room for blob {name}'),

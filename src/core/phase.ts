@@ -21,6 +21,16 @@ export function effectiveTimes(id: LotId, lookup: LotLookup): { expiresAtMs: num
   return { expiresAtMs, deletesAtMs };
 }
 
+export type LotStatus = 'pending' | 'active' | 'expired' | 'deleted';
+
+/** Where the lot and all lots above it stand in time. */
+export function statusOf(lot: Lot, lookup: LotLookup, nowMs: number): LotStatus {
+  const { expiresAtMs, deletesAtMs } = effectiveTimes(lot.id, lookup);
+  if (isPast(deletesAtMs, nowMs)) return 'deleted';
+  if (isPast(expiresAtMs, nowMs)) return 'expired';
+  return withAncestors(lot.id, lookup).some(({ policy }) => policy.createdAtMs > nowMs) ? 'pending' : 'active';
+}
+
 /** The phase of a lot; its parents are found by `lookup`. */
 export function phaseOf(lot: Lot, lookup: LotLookup, nowMs: number): LotPhase {
   const { createdAtMs, deletesAtMs, expiresAtMs } = lot.policy;

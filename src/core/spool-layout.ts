@@ -1,6 +1,5 @@
 // The spool of a mount: where it is, which lot owns it, and what a spool and a queue are made of.
 
-import type { Lot } from './lot.js';
 import { OWN_DIRECTORY } from './paths.js';
 
 /** The name of the spool in `.vreserve` of the root, in the mount and in the backing. */
@@ -39,8 +38,3 @@ export const SPOOL_LAYOUT: SpoolLayout = {
   queue: [CHECKOUT],
   making: '.vreserve-making-',
 };
-
-/** True for the lot that owns the spool; a lot of its name that does not is somebody's own. */
-export function isSpoolLot(lot: Lot): boolean {
-  return lot.paths.some(({ path }) => path === SPOOL_PATH);
-}

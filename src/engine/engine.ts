@@ -200,12 +200,19 @@ export interface EngineOptions {
 export interface VirtualNode {
   /**
    * directory; snapshot: its content is asked for once, and what every open of this lookup reads; stream: read piece by piece,
-   * grows (the ledger); control: takes writes.
+   * grows (the ledger); control: takes writes; blob: its data are those of a real file, which an open names. Every lookup of a
+   * blob is a file of its own: its attributes stay as they are unless that very file is opened for writing, and who looks
+   * again may find another.
    */
-  kind: 'directory' | 'snapshot' | 'stream' | 'control';
-  /** Permission bits, such as 0o444. */
+  kind: 'directory' | 'snapshot' | 'stream' | 'control' | 'blob';
+  /** Permission bits, such as 0o444. The kernel decides access by them and by the owner. */
   mode: number;
-  /** Size of a stream now. */
+  /** The owner; root where they are not given. */
+  uid?: number;
+  gid?: number;
+  /** Of a directory: files can be made in it and taken away from it (`create`, `unlink`). Else EPERM. */
+  takesFiles?: boolean;
+  /** Size of a stream or blob now. */
   sizeBytes?: number;
   mtimeMs: number;
 }
@@ -216,25 +223,65 @@ export interface VirtualNode {
  * `path` is relative to `.vreserve` ('' is the directory itself), without a leading slash.
  * `scope` is the lot in whose own directory the `.vreserve` was named; DEFAULT_LOT at the root of the mount. `directory` is
  * that directory, absolute in the mount: a lot may have several.
+ *
+ * Blobs. `create` and `open` answer with a handle and with `real`, the path in the mount of a regular file that is there
+ * already (below `/.vreserve/blobs`, made through the mount by another process). The data plane opens that file and serves all
+ * that is read and written with the handle from it, charging as it does anywhere: no data comes this way. A handle is open
+ * until its `release`, which comes once. That of a handle that was given to a request which was interrupted does not come:
+ * `interrupt` is in its place. Another open of the same lookup (by /proc/PID/fd) while a handle is open shares that handle, and
+ * is not asked for.
  */
 export type VirtualRequest = { token: number; scope: LotId; directory: string } & (
   | { op: 'lookup'; path: string }
   | { op: 'list'; path: string }
   /** Of a snapshot; the reply's `data`. */
   | { op: 'content'; path: string }
-  /** Open of a stream or of control; the reply's `handle` comes back in the requests below. */
-  | { op: 'open'; path: string; caller: Caller; forWriting: boolean }
+  /**
+   * Open of a stream, of control or of a blob; the reply's `handle` comes back in the requests below. Of a blob the reply has
+   * `real`, too, and `node` where what the lookup told is no longer so.
+   * `truncate` (of a blob, with O_TRUNC): `real` is then a new file without content, and the blob that is there stays as it
+   * is until the new one takes its place. Without it, and for writing, `real` must hold what the blob holds: the caller may
+   * append to it.
+   */
+  | { op: 'open'; path: string; caller: Caller; forWriting: boolean; truncate?: boolean }
+  /**
+   * A file is made in a directory that takes files, and is open for writing (or, with O_CREAT alone, for reading) then:
+   * `{ node, handle, real }`. Refused with EEXIST where there is one by now: who did not insist on a new one (O_EXCL) looks again.
+   */
+  | { op: 'create'; path: string; caller: Caller }
   | { op: 'read'; handle: number; offsetBytes: number; lengthBytes: number }
   | { op: 'write'; handle: number; offsetBytes: number; data: Buffer }
-  /** A descriptor of the handle was closed. */
-  | { op: 'flush'; handle: number }
-  /** The last close. Reply with nothing. */
-  | { op: 'release'; handle: number }
+  /**
+   * Of control: a descriptor of the handle was closed.
+   * Of a blob that is open for writing: whoever opened it has closed what looks like the last descriptor. What is in `real` is
+   * all there will be: it is sealed before this is asked, so that nothing can be written through the handle from now on
+   * (EPERM). The closer waits for the answer. `{}`: it is taken, and stays sealed. An errno: the closer has it from close(2), and
+   * it stays sealed. `{ again: true }`: it was not taken; it is written on, and may be flushed again. Interrupted: it stays
+   * sealed. Other closes are not asked about, so a handle may be released that was never flushed.
+   */
+  | ({ op: 'flush'; handle: number } & BlobUse)
+  /**
+   * The last close; of a blob, the real file is closed by now. Reply with nothing; nobody waits.
+   * `opened` is false where the real file of a blob could not be opened, or not be had by who asked: nobody ever had the handle.
+   */
+  | ({ op: 'release'; handle: number; opened?: boolean } & BlobUse)
+  /** A file of a directory that takes files is to go. Reply with nothing. */
+  | { op: 'unlink'; path: string; caller: Caller }
+  /** `user.mime_type` or a `user.vreserve.*` of a blob; the reply's `data`, or ENODATA. */
+  | { op: 'getxattr'; path: string; name: string }
   /** setfattr or removal (`value` null) of `user.vreserve.NAME` on a directory or file of the mount; `path` starts with '/'. */
   | { op: 'setxattr'; path: string; name: string; value: Buffer | null; caller: Caller }
   /** Who waited for the answer to the request with this token waits no longer, and has EINTR. Nothing is replied. */
   | { op: 'interrupt' }
 );
+
+/** What was done with a handle of a blob so far; not given for other files. */
+export interface BlobUse {
+  /** Something was written through it, or was to be, or its size was set. Opening with O_TRUNC alone is neither. */
+  written?: boolean;
+  /** The errno of the first write, or other growth, that failed, such as 'ENOSPC': the content is not all that was meant. */
+  failed?: string;
+}
 
 /** Exactly one of these shapes, by the request's op; `errno` for all (such as 'ENOENT'). */
 export type VirtualReply =
@@ -242,8 +289,10 @@ export type VirtualReply =
   | { node: VirtualNode }
   | { names: { name: string; kind: VirtualNode['kind'] }[] }
   | { handle: number }
+  | { handle: number; real: string; node?: VirtualNode }
   | { data: Buffer }
   | { writtenBytes: number }
+  | { again: true }
   | Record<string, never>;
 
 /** What the kernel may be told and asked about a path of the mount, for reserving. */
@@ -266,7 +315,7 @@ export interface WriteAccess {
 
 /**
  * A data plane. Order of calls: openBacking, setPool, addLot and bind for what the ledger has, count where usage is
- * not known, serveSpool where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
+ * not known, serveSpool and serveStore where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
  * Methods throw `Error` with `code` set to an errno name (such as 'ENOTDIR') where the system refuses.
  */
 export interface Engine {
@@ -286,6 +335,8 @@ export interface Engine {
    * directory of the mount. Throws ENOENT, ENOTDIR, EXDEV.
    */
   serveSpool(layout: SpoolLayout): void;
+  /** Likewise `.vreserve/blobs`, where the data of blobs are; it is in no listing. Throws ENOENT, ENOTDIR, EXDEV. */
+  serveStore(): void;
 
   /**
    * Counts the whole backing, in parallel, off the JavaScript thread. Before `mount` its result becomes the usage.

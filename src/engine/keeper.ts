@@ -59,7 +59,7 @@ export interface Judged {
 }
 
 /** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
-export class Keeper implements Omit<Commands, 'lot' | 'reclaim' | 'reserve'> {
+export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' | 'reserve'> {
   readonly book = new LotBook();
   readonly usage: UsageLog;
   readonly phases: Phases;

@@ -3,15 +3,27 @@
 import { chmodSync, type Dirent, lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../core/errors.js';
-import { REQUESTS, SPOOL_LAYOUT } from '../core/spool-layout.js';
+import { SPOOL_LOT } from '../core/own-lots.js';
+import { REQUESTS, SPOOL_DIRECTORY, SPOOL_LAYOUT } from '../core/spool-layout.js';
+import type { FoundDirectory, OwnDirectory } from './own-lot.js';
 
 /** Everybody may make a spool in it, and take away their own. */
 const MODE = 0o1777;
 
-/** `other`: it is no directory. */
-export type SpoolFound = 'absent' | 'empty' | 'filled' | 'other';
+/** Of the capacity, where no grant is asked for and there is no lot yet. */
+const DEFAULT_FRACTION = 0.01;
 
-export function lookAtSpool(path: string): SpoolFound {
+export const SPOOL: OwnDirectory = {
+  lot: SPOOL_LOT,
+  name: SPOOL_DIRECTORY,
+  firstGrant: (capacityBytes) => ({ dedicatedBytes: Math.floor(capacityBytes * DEFAULT_FRACTION), opportunisticBytes: 0 }),
+  look: lookAtSpool,
+  make: makeSpool,
+  clear: clearSpool,
+  serve: (engine) => engine.serveSpool(SPOOL_LAYOUT),
+};
+
+function lookAtSpool(path: string): FoundDirectory {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 'absent';
   if (!stat.isDirectory()) return 'other';
@@ -24,14 +36,12 @@ function holdsFiles(directory: string): boolean {
   return entriesOf(directory).some((entry) => !entry.isDirectory() || holdsFiles(join(directory, entry.name)));
 }
 
-/** Throws what the system says. */
-export function makeSpool(path: string): void {
+function makeSpool(path: string): void {
   mkdirSync(path);
   chmodSync(path, MODE);
 }
 
-/** Removes what was being made when a daemon ended; the paths that could not be removed. */
-export function clearSpool(path: string): string[] {
+function clearSpool(path: string): string[] {
   const left: string[] = [];
   clear(path, SPOOL_LAYOUT.spool, left);
   for (const entry of entriesOf(path)) if (entry.isDirectory()) clear(join(path, entry.name), SPOOL_LAYOUT.queue, left);

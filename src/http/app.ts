@@ -12,6 +12,7 @@ import fastify, {
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { Log } from '../log.js';
 import { checkerOf } from './check.js';
+import { mostConnections } from './connections.js';
 import { GO_NOT_FOUND } from './go.js';
 import { checkAsker, type Guard } from './guard.js';
 import { ApiDocument, type RouteDoc } from './openapi.js';
@@ -27,8 +28,6 @@ declare module 'fastify' {
   }
 }
 
-/** Descriptors are shared with the data plane: what comes beyond is closed at once. */
-const MOST_CONNECTIONS = 512;
 const HEADERS_MS = 10_000;
 const KEEP_ALIVE_MS = 30_000;
 /** Without a byte either way: a client that reads nothing is let go. The ledger's streams say something more often. */
@@ -38,11 +37,13 @@ const LOOK_MS = 2000;
 /** The name of a lot has 4095 bytes at most, and each can be three letters of a URL. */
 const MOST_PARAMETER = 3 * 4095;
 
+/** Only while it serves is there more than what is open to all. */
+export type Stage = 'starting' | 'serving' | 'ending';
+
 export interface AppParts extends Guard {
   log: Log;
   version: string;
-  /** False while the mount is not served yet. */
-  isServing: () => boolean;
+  stage: () => Stage;
   plugins: readonly FastifyPluginCallback[];
 }
 
@@ -53,13 +54,15 @@ export function buildApp(parts: AppParts): FastifyInstance {
     connectionTimeout: SILENCE_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: true,
+    return503OnClosing: false,
     http: { connectionsCheckingInterval: LOOK_MS, headersTimeout: HEADERS_MS },
     clientErrorHandler: refuseBytes,
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, parts.log),
   });
   // A large body may take its time: plugins with small ones say how long.
   app.server.requestTimeout = 0;
-  app.server.maxConnections = MOST_CONNECTIONS;
+  // What comes beyond is closed at once.
+  app.server.maxConnections = mostConnections();
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
   app.removeAllContentTypeParsers();
   app.setValidatorCompiler(({ schema, httpPart }) => checkerOf(schema as Record<string, unknown>, httpPart === 'body'));
@@ -69,7 +72,8 @@ export function buildApp(parts: AppParts): FastifyInstance {
     const { isOpen = false, isOriginal = false } = request.routeOptions.config;
     if (!isOriginal) reply.header('x-content-type-options', 'nosniff');
     checkAsker(request, parts, isOpen);
-    if (!isOpen && !parts.isServing()) throw new VreserveError('STARTING');
+    const stage = parts.stage();
+    if (!isOpen && stage !== 'serving') throw new VreserveError(stage === 'starting' ? 'STARTING' : 'ENDING');
   });
   const document = new ApiDocument(parts.version, parts.token !== null);
   app.addHook('onRoute', (route) => document.add(route));

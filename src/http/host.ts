@@ -1,8 +1,8 @@
-// What the HTTP service asks of whoever keeps the lots.
+// What the HTTP service asks of whoever keeps the lots: plain data in and out, since it is another process.
 
-import type { Clock } from '../core/clock.js';
-import type { Lot, LotId } from '../core/lot.js';
-import type { By, Commands, JournalReader } from '../views/host.js';
+import type { LotStatus } from '../core/phase.js';
+import type { LotAsJson } from '../lots/queries.js';
+import type { JournalReader, LotRequest } from '../views/host.js';
 
 /** What the original API is about: bytes for paths, on volumes. */
 export interface Volumes {
@@ -14,22 +14,41 @@ export interface Volumes {
   report(path: string): Promise<ReadonlyMap<string, number>>;
 }
 
-/** A mount. Who asks over HTTP is `by`: whoever may connect is an administrator. */
-export interface HttpHost {
-  commands: Pick<Commands, 'reserve' | 'release' | 'lot'>;
-  by: By;
-  journal: Pick<JournalReader, 'journalRange' | 'readJournal'>;
-  clock: Clock;
-  mountpoint: string;
-  /** All lots, in no particular order. */
-  lots(): Iterable<Lot>;
-  lotNamed(name: string): Lot | undefined;
-  lotOf(id: LotId): Lot | undefined;
-  userName(owner: string): string;
-  /** What can still be given to anyone in the lot; of the default lot: in the pool. Bytes. */
-  roomIn(id: LotId): number;
+/** The journal by byte offsets, which never move. */
+export type Journal = Pick<JournalReader, 'journalRange' | 'readJournal'>;
+
+/** A lot in LotMan's JSON, with where it stands in time. */
+export interface ShownLot extends LotAsJson {
+  status: LotStatus;
+}
+
+/** Which lots: those of this status and this owner (a user's name or uid), behind this name in the order of the list. */
+export interface LotsAsked {
+  status?: LotStatus;
+  owner?: string;
+  after?: string;
+  /** How many at most. */
+  limit: number;
+}
+
+/** A mount. Who asks is the daemon's user: whoever may connect is an administrator. Methods reject with VreserveError. */
+export interface HttpHost extends Journal {
+  /** As the command; nobody waits. Paths are those in the mount. */
+  reserve(path: string, bytes: number): Promise<void>;
+  /** No error where nothing is reserved. */
+  release(path: string): Promise<void>;
+  /** Of every reservation: its path, and its dedicated bytes. */
+  reservations(): Promise<ReadonlyMap<string, number>>;
+  /** One of LotMan's functions. */
+  lot(request: LotRequest): Promise<unknown>;
+  /** Throws NO_SUCH_LOT. */
+  showLot(name: string, recursive: boolean): Promise<ShownLot>;
+  /** The default lot, then the others by name; a name behind which there are more, else null. */
+  listLots(asked: LotsAsked): Promise<{ lots: ShownLot[]; next: string | null }>;
+  /** What the lot of that name can still give to anyone; the default lot, and one that is not there: what the pool can. Bytes. */
+  room(lotName: string): Promise<{ bytes: number; atMs: number }>;
   /** The text of report.json. */
-  report(): string;
+  report(): Promise<string>;
   /** Prometheus text format. */
   metrics(): Promise<string>;
 }

@@ -1,9 +1,7 @@
 // The journal piece by piece, by whole lines, and as server-sent events.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { JournalReader } from '../views/host.js';
-
-export type Journal = Pick<JournalReader, 'journalRange' | 'readJournal'>;
+import type { Journal } from './host.js';
 
 const NEWLINE = 0x0a;
 
@@ -30,6 +28,7 @@ export interface Piece {
 /** About `mostBytes` of whole lines from the offset on, at least one where there is one. What was trimmed is passed over. */
 export async function readLines(journal: Journal, fromBytes: number, mostBytes: number): Promise<Piece> {
   const { startBytes, endBytes } = await journal.journalRange();
+  if (fromBytes >= endBytes) return { lines: [], nextBytes: endBytes, endBytes };
   const from = await lineStart(journal, Math.max(startBytes, Math.min(fromBytes, endBytes)), startBytes, endBytes);
   for (let most = mostBytes; ; most *= 2) {
     const data = await journal.readJournal(from, Math.min(most, endBytes - from));

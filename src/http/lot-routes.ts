@@ -1,13 +1,12 @@
 // Lots over HTTP: /api/v1.0/lots, as Pelican has it.
 
 import type { FastifyPluginCallback, FastifyReply } from 'fastify';
-import { compareBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
-import { DEFAULT_LOT_ID, DEFAULT_LOT_NAME, type Lot } from '../core/lot.js';
+import type { LotStatus } from '../core/phase.js';
 import { gbOf } from '../lots/wire.js';
 import { limitBodyTime, takeJson } from './bodies.js';
-import type { HttpHost } from './host.js';
-import { camelJson, LOT, LOT_CHANGE, type LotStatus, NEW_LOT, snakeJson, statusOf } from './lot-wire.js';
+import type { HttpHost, LotsAsked, ShownLot } from './host.js';
+import { camelJson, LOT, LOT_CHANGE, NEW_LOT, snakeJson } from './lot-wire.js';
 import type { RouteDoc } from './openapi.js';
 
 const LOTS = '/api/v1.0/lots';
@@ -15,6 +14,8 @@ const LOTS = '/api/v1.0/lots';
 /** Lots in one answer, where nothing else is asked for, and at most. */
 const MANY = 100;
 const MOST = 1000;
+
+const STATUS: readonly LotStatus[] = ['pending', 'active', 'expired', 'deleted'];
 
 const YES = { type: 'boolean' };
 const TEXT = { type: 'string' };
@@ -35,54 +36,27 @@ interface Named {
 
 type Flags = Record<string, boolean | undefined>;
 
-interface Listing {
-  after?: string;
-  limit: number;
-  owner?: string;
-  status?: LotStatus;
-}
-
 export function lotRoutes(host: HttpHost): FastifyPluginCallback {
   const ask = (name: string, given: { word?: string; json?: unknown; flags?: readonly string[] }) =>
-    host.commands.lot({ name, word: given.word ?? null, json: given.json, flags: given.flags ?? [] }, host.by);
-  const must = (name: string): Lot => {
-    const lot = host.lotNamed(name);
-    if (lot === undefined) throw new VreserveError('NO_SUCH_LOT', { reason: `there is no lot '${name.slice(0, 100)}'` });
-    return lot;
+    host.lot({ name, word: given.word ?? null, json: given.json, flags: given.flags ?? [] });
+  const show = async (name: string, recursive = false) => shown(await host.showLot(name, recursive));
+  const list = async (asked: LotsAsked) => {
+    const { lots, next } = await host.listLots(asked);
+    return { lots: lots.map(shown), ...(next === null ? {} : { next }) };
   };
-  const show = async (name: string, recursive = false) => {
-    const lot = must(name);
-    const shown = (await ask('show', { word: name, flags: recursive ? ['recursive'] : [] })) as object;
-    const { lot_name: lotName, ...rest } = shown as Record<string, unknown>;
-    return { lotName, status: statusOf(lot, host.lotOf, host.clock()), ...(camelJson(rest) as object) };
-  };
-  const list = async ({ after, limit, owner, status }: Listing) => {
-    const nowMs = host.clock();
-    const wanted = ((await ask('list', {})) as string[]).filter((name) => {
-      const lot = host.lotNamed(name);
-      if (lot === undefined || (owner !== undefined && owner !== lot.owner && owner !== host.userName(lot.owner))) return false;
-      return status === undefined || statusOf(lot, host.lotOf, nowMs) === status;
-    });
-    const left = after === undefined ? wanted : wanted.filter((name) => isAfter(name, after));
-    const names = left.slice(0, limit);
-    const next = left.length > limit ? { next: names.at(-1) } : {};
-    return { lots: await Promise.all(names.map((name) => show(name))), ...next };
-  };
-  const whichOf = async (path: string, recursive: boolean) => {
-    const found = (await ask('which', { word: path, flags: recursive ? ['recursive'] : [] })) as string[];
-    return found;
-  };
+  const whichOf = (path: string, recursive: boolean) =>
+    ask('which', { word: path, flags: flagged({ recursive }) }) as Promise<string[]>;
 
   return (app, _, done) => {
     takeJson(app);
     limitBodyTime(app);
 
-    app.get<{ Querystring: Listing }>(
+    app.get<{ Querystring: LotsAsked }>(
       LOTS,
       {
         schema: {
           querystring: query({
-            status: { ...TEXT, enum: ['pending', 'active', 'expired', 'deleted'] },
+            status: { ...TEXT, enum: STATUS },
             owner: { ...TEXT, description: "A user's name or uid." },
             limit: { type: 'integer', minimum: 1, maximum: MOST, default: MANY },
             after: { ...TEXT, description: 'The `next` of the answer before.' },
@@ -144,8 +118,9 @@ export function lotRoutes(host: HttpHost): FastifyPluginCallback {
         if (start !== undefined || end !== undefined)
           throw notHere('the capacity of a time to come is not known here: leave start and end out');
         const [name = ''] = await whichOf(path, false);
-        const bytes = Math.max(0, host.roomIn(host.lotNamed(name)?.id ?? DEFAULT_LOT_ID));
-        return { path, lotName: name, atMs: host.clock(), available: { totalGB: gbOf(bytes), bytes } };
+        const room = await host.room(name);
+        const bytes = Math.max(0, room.bytes);
+        return { path, lotName: name, atMs: room.atMs, available: { totalGB: gbOf(bytes), bytes } };
       },
     );
 
@@ -188,7 +163,7 @@ export function lotRoutes(host: HttpHost): FastifyPluginCallback {
       `${LOTS}/:lotName/reclaim`,
       { schema: { params: NAMED }, config: answers({ 501: null }, 'Not here: see the text of the refusal.') },
       async ({ params }) => {
-        must(params.lotName);
+        await host.showLot(params.lotName, false);
         throw notHere("a single lot is not reclaimed: set its expirationTime and deletionTime, or run 'vreserve reclaim'");
       },
     );
@@ -227,9 +202,8 @@ export function lotRoutes(host: HttpHost): FastifyPluginCallback {
   };
 }
 
-/** In the order of the list: the default lot, then by name. A lot that is gone keeps its place. */
-function isAfter(name: string, other: string): boolean {
-  return name !== DEFAULT_LOT_NAME && (other === DEFAULT_LOT_NAME || compareBytes(name, other) > 0);
+function shown({ lot_name: lotName, status, ...rest }: ShownLot) {
+  return { lotName, status, ...(camelJson(rest) as object) };
 }
 
 function flagged(flags: Flags): string[] {

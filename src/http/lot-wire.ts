@@ -1,23 +1,9 @@
 // Lots in the REST interface: LotMan's JSON in camelCase, with -1 for no limit and 0 for never.
 
-import type { LotLookup } from '../core/book.js';
-import { withAncestors } from '../core/book.js';
 import { MAX_BYTES } from '../core/bytes.js';
-import type { Lot } from '../core/lot.js';
-import { effectiveTimes, isPast } from '../core/phase.js';
 import { SCHEMAS } from '../lots/schema-data.js';
 
 type Json = Record<string, unknown>;
-
-export type LotStatus = 'pending' | 'active' | 'expired' | 'deleted';
-
-/** Of the lot and all above it. */
-export function statusOf(lot: Lot, lookup: LotLookup, nowMs: number): LotStatus {
-  const { expiresAtMs, deletesAtMs } = effectiveTimes(lot.id, lookup);
-  if (isPast(deletesAtMs, nowMs)) return 'deleted';
-  if (isPast(expiresAtMs, nowMs)) return 'expired';
-  return withAncestors(lot.id, lookup).some(({ policy }) => policy.createdAtMs > nowMs) ? 'pending' : 'active';
-}
 
 /** `dedicated_GB` is `dedicatedGB`, `GB_being_written` `gbBeingWritten`. */
 export function camel(name: string): string {

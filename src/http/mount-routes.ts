@@ -3,6 +3,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import { VreserveError } from '../core/errors.js';
+import { SharedRun } from '../store/shared-run.js';
 import type { HttpHost } from './host.js';
 import { eventsFrom, readLines } from './journal-lines.js';
 
@@ -40,6 +41,9 @@ const LEDGER_ANSWER = {
 /** `signal` ends the streams. */
 export function mountRoutes(host: HttpHost, signal: AbortSignal): FastifyPluginCallback {
   let streams = 0;
+  // However many ask, the daemon makes one at a time.
+  const report = new SharedRun(() => host.report());
+  const metrics = new SharedRun(() => host.metrics());
   const follow = async ({ headers, query, raw }: FastifyRequest, reply: FastifyReply) => {
     if (streams >= MOST_STREAMS) throw new VreserveError('TOO_MANY_STREAMS', { most: MOST_STREAMS });
     const from = offsetOf(headers['last-event-id']) ?? (query as LedgerQuery).from;
@@ -50,8 +54,8 @@ export function mountRoutes(host: HttpHost, signal: AbortSignal): FastifyPluginC
       gone.abort();
     });
     if (raw.destroyed) gone.abort();
-    const { endBytes } = await host.journal.journalRange();
-    const events = eventsFrom(host.journal, from ?? endBytes, HEARTBEAT_MS, AbortSignal.any([gone.signal, signal]));
+    const { endBytes } = await host.journalRange();
+    const events = eventsFrom(host, from ?? endBytes, HEARTBEAT_MS, AbortSignal.any([gone.signal, signal]));
     reply.header('content-type', 'text/event-stream').header('cache-control', 'no-store');
     return reply.send(Readable.from(events, { highWaterMark: 1 }));
   };
@@ -61,12 +65,12 @@ export function mountRoutes(host: HttpHost, signal: AbortSignal): FastifyPluginC
       {
         config: { doc: { summary: 'The pool, its lots and what waits: as report.json.', answers: { 200: { type: 'object' } } } },
       },
-      (_request, reply) => reply.type('application/json; charset=utf-8').send(host.report()),
+      async (_request, reply) => reply.type('application/json; charset=utf-8').send(await report.run()),
     );
     app.get(
       '/metrics',
       { config: { doc: { summary: 'For Prometheus.', answers: { 200: 'text/plain' } } } },
-      async (_request, reply) => reply.type('text/plain; version=0.0.4; charset=utf-8').send(await host.metrics()),
+      async (_request, reply) => reply.type('text/plain; version=0.0.4; charset=utf-8').send(await metrics.run()),
     );
     app.get<{ Querystring: LedgerQuery }>(
       '/api/v1.0/ledger',
@@ -83,7 +87,7 @@ export function mountRoutes(host: HttpHost, signal: AbortSignal): FastifyPluginC
       async (request, reply) => {
         const { from = 0, limit, follow: asStream } = request.query;
         if (asStream === true || /\btext\/event-stream\b/i.test(request.headers.accept ?? '')) return follow(request, reply);
-        const { lines, nextBytes, endBytes } = await readLines(host.journal, from, limit);
+        const { lines, nextBytes, endBytes } = await readLines(host, from, limit);
         const events = lines.map(({ text }) => text).join(',');
         const body = `{"next":${nextBytes},"end":${endBytes},"events":[${events}]}`;
         return reply.type('application/json; charset=utf-8').send(body);

@@ -2,8 +2,9 @@
 
 import { MAX_BYTES } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
-import { DEFAULT_LOT_ID, isReservation } from '../core/lot.js';
+import { DEFAULT_LOT_NAME } from '../core/lot.js';
 import { isWithin, joinBelow, relativeTo } from '../core/paths.js';
+import { SharedRun } from '../store/shared-run.js';
 import type { HttpHost, Volumes } from './host.js';
 
 /** Errors that say that nothing can be reserved at a path. */
@@ -12,24 +13,27 @@ const NO_PLACE_ERRNO = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV', 'EINVAL',
 
 export class MountedVolume implements Volumes {
   readonly #host: HttpHost;
+  readonly #mountpoint: string;
+  readonly #reservations: SharedRun<ReadonlyMap<string, number>>;
 
-  constructor(host: HttpHost) {
+  constructor(host: HttpHost, mountpoint: string) {
     this.#host = host;
+    this.#mountpoint = mountpoint;
+    this.#reservations = new SharedRun(() => host.reservations());
   }
 
   async reserve(path: string, bytes: bigint): Promise<void> {
-    const { commands, by, roomIn } = this.#host;
     if (!path.startsWith('/')) throw new VreserveError('SYSTEM', { errno: 'ENOENT', reason: 'a path begins with a slash' });
     if (bytes > BigInt(MAX_BYTES)) {
-      throw new VreserveError('NO_SPACE', { path, availableBytes: Math.max(0, roomIn(DEFAULT_LOT_ID)) });
+      const room = await this.#host.room(DEFAULT_LOT_NAME);
+      throw new VreserveError('NO_SPACE', { path, availableBytes: Math.max(0, room.bytes) });
     }
-    await commands.reserve(this.#inMount(path), Number(bytes), {}, by, null);
+    await this.#host.reserve(this.#inMount(path), Number(bytes));
   }
 
   async release(path: string): Promise<void> {
-    const { commands, by } = this.#host;
     try {
-      if (path.startsWith('/')) await commands.release(this.#inMount(path), by);
+      if (path.startsWith('/')) await this.#host.release(this.#inMount(path));
     } catch (error) {
       if (!(error instanceof VreserveError)) throw error;
       const isNowhere = NO_PLACE.has(error.code) || (error.code === 'SYSTEM' && NO_PLACE_ERRNO.has(error.errno));
@@ -39,17 +43,15 @@ export class MountedVolume implements Volumes {
 
   /** Keys are paths of the host where the path asked about is one. */
   async report(path: string): Promise<Map<string, number>> {
-    const { lots, mountpoint } = this.#host;
     const found = new Map<string, number>();
     if (!path.startsWith('/')) return found;
-    const above = isWithin(path, mountpoint) ? mountpoint : '/';
-    for (const lot of lots()) if (isReservation(lot)) found.set(joinBelow(above, lot.name), lot.policy.dedicatedBytes);
+    const above = isWithin(path, this.#mountpoint) ? this.#mountpoint : '/';
+    for (const [name, bytes] of await this.#reservations.run()) found.set(joinBelow(above, name), bytes);
     return found;
   }
 
   /** A path of the host below the mountpoint is taken as such. */
   #inMount(path: string): string {
-    const { mountpoint } = this.#host;
-    return isWithin(path, mountpoint) ? relativeTo(path, mountpoint) : path;
+    return isWithin(path, this.#mountpoint) ? relativeTo(path, this.#mountpoint) : path;
   }
 }

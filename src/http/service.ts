@@ -3,12 +3,13 @@
 import { once } from 'node:events';
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress } from '../core/http-address.js';
 import type { Log } from '../log.js';
 import type { Store } from '../store/store.js';
-import { buildApp } from './app.js';
+import { buildApp, type Stage } from './app.js';
 import type { HttpHost, Volumes } from './host.js';
 import { lotRoutes } from './lot-routes.js';
 import { mountRoutes } from './mount-routes.js';
@@ -16,6 +17,9 @@ import { MountedVolume } from './mounted.js';
 import { originalRoutes } from './original-routes.js';
 import { storeRoutes } from './store-routes.js';
 import { UnderWay } from './under-way.js';
+
+/** How often an address that is in use is tried again. */
+const AGAIN_MS = 50;
 
 export interface ServiceOptions {
   address: HttpAddress;
@@ -25,18 +29,20 @@ export interface ServiceOptions {
   token: string | null;
   log: Log;
   version: string;
+  /** For how long an address that is in use is tried again: its last holder may be about to end. */
+  patienceMs?: number;
 }
 
 export class HttpService {
   readonly #app: FastifyInstance;
   readonly #ending: AbortController;
-  readonly #state: { serves: boolean };
+  readonly #at: { stage: Stage };
   readonly #underWay: UnderWay;
   /** Where it listens: with the port that the system chose. */
   readonly address: HttpAddress;
 
-  private constructor(app: FastifyInstance, ending: AbortController, state: { serves: boolean }, address: HttpAddress) {
-    this.#state = state;
+  private constructor(app: FastifyInstance, ending: AbortController, at: { stage: Stage }, address: HttpAddress) {
+    this.#at = at;
     this.#app = app;
     this.#ending = ending;
     this.#underWay = new UnderWay(app.server);
@@ -44,14 +50,18 @@ export class HttpService {
   }
 
   /** For a mount. Answers 503 until `serve`. `more`: routes of other rooms. Throws HTTP_FAILED. */
-  static forMount(host: HttpHost, options: ServiceOptions, more: readonly FastifyPluginCallback[] = []): Promise<HttpService> {
-    const { log } = options;
+  static forMount(
+    host: HttpHost,
+    options: ServiceOptions & { mountpoint: string },
+    more: readonly FastifyPluginCallback[] = [],
+  ): Promise<HttpService> {
+    const { log, mountpoint } = options;
     const tell = {
       done: (peer: string, text: string) => log.info({ peer }, text),
       failed: (peer: string, text: string) => log.error({ peer }, text),
     };
     const plugins = (signal: AbortSignal) => [
-      originalRoutes(new MountedVolume(host), tell),
+      originalRoutes(new MountedVolume(host, mountpoint), tell),
       lotRoutes(host),
       mountRoutes(host, signal),
       ...more,
@@ -70,19 +80,18 @@ export class HttpService {
   }
 
   static async #listen(
-    { address, socketMode, ...parts }: ServiceOptions,
+    { address, socketMode, patienceMs = 0, ...parts }: ServiceOptions,
     plugins: (signal: AbortSignal) => FastifyPluginCallback[],
   ): Promise<HttpService> {
     const ending = new AbortController();
-    const state = { serves: false };
-    const isServing = () => state.serves;
-    const app = buildApp({ ...parts, address, isServing, plugins: plugins(ending.signal) });
+    const at: { stage: Stage } = { stage: 'starting' };
+    const app = buildApp({ ...parts, address, stage: () => at.stage, plugins: plugins(ending.signal) });
     await app.ready();
     try {
-      const listens = await listen(app, address, socketMode);
+      const listens = await listenPatiently(app, address, socketMode, patienceMs);
       // A connection that could not be taken, for want of descriptors: it is lost, and the next may do.
       app.server.on('error', (error) => parts.log.warn({ err: error }, 'a connection could not be accepted'));
-      return new HttpService(app, ending, state, listens);
+      return new HttpService(app, ending, at, listens);
     } catch (error) {
       await app.close();
       const reason =
@@ -93,23 +102,38 @@ export class HttpService {
   }
 
   serve(): void {
-    this.#state.serves = true;
+    this.#at.stage = 'serving';
   }
 
-  /** Ends what is under way: streams end, connections are closed. */
-  async close(): Promise<void> {
-    this.#state.serves = false;
-    this.#ending.abort();
-    await this.#app.close();
+  /** Breaks off what is under way. */
+  close(): Promise<void> {
+    return this.finish(AbortSignal.abort());
   }
 
-  /** Takes no more, and closes when what is under way is over, or as soon as the signal comes. */
+  /** Takes no more, and closes when what is under way is over, or as soon as the signal comes. Streams end at once. */
   async finish(signal: AbortSignal): Promise<void> {
+    this.#at.stage = 'ending';
     const closed = this.#app.close();
+    this.#ending.abort();
     await this.#underWay.over(signal);
     this.#app.server.closeAllConnections();
     await closed;
-    await this.close();
+  }
+}
+
+async function listenPatiently(
+  app: FastifyInstance,
+  address: HttpAddress,
+  socketMode: number,
+  patienceMs: number,
+): Promise<HttpAddress> {
+  for (let waitedMs = 0; ; waitedMs += AGAIN_MS) {
+    try {
+      return await listen(app, address, socketMode);
+    } catch (error) {
+      if (errnoOf(error) !== 'EADDRINUSE' || waitedMs >= patienceMs) throw error;
+    }
+    await sleep(AGAIN_MS);
   }
 }
 

@@ -15,13 +15,13 @@ export function listOptions(query: URLSearchParams): { after: string | null; lim
   return { after: query.get('after'), limit: Number(limit) };
 }
 
-/** `next` is what `after` takes for the next page. Of a name without content there is its state only. */
-export function listingJson({ entries, next }: Listed, ownLot: string): string {
+/** `next` is what `after` takes for the next page. Of a name without content there is its state only. `lots`: their names. */
+export function listingJson({ entries, next }: Listed, lots: ReadonlyMap<string, string>): string {
   const blobs = entries.map(({ name, state, blob, pendingUploads }) => {
     const uploads = pendingUploads > 0 ? { pendingUploads } : {};
     if (blob === null) return { name, state, ...uploads };
     const { id, sizeBytes, contentType, lot, modifiedAtMs } = blob;
-    return { name, state, ...uploads, id, bytes: sizeBytes, contentType, lot: lot === '' ? ownLot : lot, modifiedAtMs };
+    return { name, state, ...uploads, id, bytes: sizeBytes, contentType, lot: lots.get(lot) ?? null, modifiedAtMs };
   });
   return `${JSON.stringify({ blobs, next })}\n`;
 }

@@ -17,9 +17,24 @@ export interface StoreRoutesOptions {
   store: Store;
   /** What `?lot=` may call the store's own lot. */
   ownLot?: string;
+  /** Other lots, where there are any: they are called by their names here, and as the store keeps them there. */
+  lots?: LotNames;
   /** A body of which nothing comes for so long has broken off. */
   bodyIdleMs?: number;
 }
+
+/** Lots as they are called, and as the store keeps them. */
+export interface LotNames {
+  /** Throws NO_SUCH_LOT. */
+  kept(name: string): Promise<string>;
+  /** Names by what is kept; one that is gone is not among them. */
+  named(kept: readonly string[]): Promise<ReadonlyMap<string, string>>;
+}
+
+const AS_THEY_ARE: LotNames = {
+  kept: async (name) => name,
+  named: async (kept) => new Map(kept.map((lot) => [lot, lot])),
+};
 
 /** A client that is refused may go on sending for so long. */
 const DRAIN_MS = 2000;
@@ -95,13 +110,15 @@ async function health(request: IncomingMessage, response: ServerResponse): Promi
 class StoreRoutes {
   readonly #store: Store;
   readonly #ownLot: string;
+  readonly #lots: LotNames;
   readonly #bodyIdleMs: number;
   /** Requests whose clients wait for a word before they send the body. */
   readonly #heldBack = new WeakSet<IncomingMessage>();
 
-  constructor({ store, ownLot = 'store', bodyIdleMs = BODY_IDLE_MS }: StoreRoutesOptions) {
+  constructor({ store, ownLot = 'store', lots = AS_THEY_ARE, bodyIdleMs = BODY_IDLE_MS }: StoreRoutesOptions) {
     this.#store = store;
     this.#ownLot = ownLot;
+    this.#lots = lots;
     this.#bodyIdleMs = bodyIdleMs;
   }
 
@@ -131,8 +148,10 @@ class StoreRoutes {
     return this.#take(target.name, request, response, query);
   }
 
-  #list(query: URLSearchParams): Answer {
-    const body = listingJson(this.#store.list(listOptions(query)), this.#ownLot);
+  async #list(query: URLSearchParams): Promise<Answer> {
+    const listed = this.#store.list(listOptions(query));
+    const lots = await this.#lots.named([...new Set(listed.entries.flatMap(({ blob }) => blob?.lot || []))]);
+    const body = listingJson(listed, new Map([...lots, ['', this.#ownLot]]));
     return { status: 200, headers: { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-cache' }, body };
   }
 
@@ -179,7 +198,7 @@ class StoreRoutes {
       contentType: typeOf(request),
       announcedBytes: announcedBody(request).bytes,
       expect: expectationOf(request.headers),
-      ...(lot === null ? {} : { lot: lot === this.#ownLot ? '' : lot }),
+      ...(lot === null ? {} : { lot: lot === this.#ownLot ? '' : await this.#lots.kept(lot) }),
     });
     if (this.#heldBack.delete(request)) {
       response.shouldKeepAlive = true;

@@ -1,5 +1,6 @@
 // Takes over what a data directory of go-storage-server holds. Done again, it takes only what is missing.
 
+import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import { dataOf, type OriginalBlob, readOriginal } from './original.js';
 
@@ -9,20 +10,6 @@ export interface ImportTarget {
   read(name: string): Promise<{ sizeBytes: number; bytes: AsyncIterable<Uint8Array>; close(): Promise<void> } | null>;
   /** Throws where the name has something by now, too. */
   put(blob: OriginalBlob, bytes: AsyncIterable<Uint8Array>): Promise<void>;
-}
-
-export interface ImportReport {
-  imported: number;
-  importedBytes: number;
-  /** Were there already, with the same bytes. */
-  unchanged: number;
-  /** What was not taken, by directory, and why. */
-  skipped: { directory: string; name: string | null; reason: string }[];
-}
-
-export interface ImportProgress {
-  doneBytes: number;
-  allBytes: number;
 }
 
 /** One that cannot be taken is reported and holds up no other; but where there is no room any more, it ends there. */

@@ -28,6 +28,8 @@ interface Job {
 
 export interface RecordLogParts {
   path: string;
+  /** Nothing is written, whatever is found. */
+  readOnly: boolean;
   directories: Directories;
   /** All contents that are there now. They change by `apply` only. */
   blobs: () => { count: number; each: Iterable<Blob> };
@@ -45,7 +47,8 @@ export interface FoundRecords {
 
 export class RecordLog {
   readonly #parts: RecordLogParts;
-  #file: FileHandle;
+  /** Open while something is written: an open file would keep a mount busy that it lies in. */
+  #file: FileHandle | null = null;
   #endBytes: number;
   #lines: number;
   /** Where the file has to be written anew before anything is appended: nobody knows what the disk has of it. */
@@ -58,9 +61,8 @@ export class RecordLog {
   #working: Promise<void> | null = null;
   #isClosed = false;
 
-  private constructor(parts: RecordLogParts, file: FileHandle, endBytes: number, lines: number) {
+  private constructor(parts: RecordLogParts, endBytes: number, lines: number) {
     this.#parts = parts;
-    this.#file = file;
     this.#endBytes = endBytes;
     this.#lines = lines;
   }
@@ -68,9 +70,9 @@ export class RecordLog {
   /** A new file, on the disk. */
   static async create(parts: RecordLogParts): Promise<RecordLog> {
     const { file, endBytes, notSynced } = await writeNew(parts, []);
-    if (notSynced === null) return new RecordLog(parts, file, endBytes, 1);
     await file.close();
-    throw notSynced;
+    if (notSynced !== null) throw notSynced;
+    return new RecordLog(parts, endBytes, 1);
   }
 
   /** Reads the file, and cuts off what was being written when a process ended. */
@@ -78,18 +80,17 @@ export class RecordLog {
     parts: RecordLogParts,
     each: (record: StoreRecord) => void,
   ): Promise<{ log: RecordLog; found: FoundRecords }> {
-    const file = await open(parts.path, constants.O_RDWR);
+    const file = await open(parts.path, parts.readOnly ? constants.O_RDONLY : constants.O_RDWR);
     try {
       const { endBytes, lines, damagedLines } = await readRecords(file, dirname(parts.path), each);
       const tornBytes = (await file.stat()).size - endBytes;
-      if (tornBytes > 0) {
+      if (tornBytes > 0 && !parts.readOnly) {
         await file.truncate(endBytes);
         await file.datasync();
       }
-      return { log: new RecordLog(parts, file, endBytes, lines), found: { damagedLines, tornBytes } };
-    } catch (error) {
+      return { log: new RecordLog(parts, endBytes, lines), found: { damagedLines, tornBytes } };
+    } finally {
       await file.close();
-      throw error;
     }
   }
 
@@ -114,7 +115,6 @@ export class RecordLog {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#working;
-    await this.#file.close();
   }
 
   async #work(): Promise<void> {
@@ -132,8 +132,20 @@ export class RecordLog {
         await this.#oneByOne(group, error);
       }
       if (this.#lines >= this.#shrinkAtLines) await this.#shrink(SPARE_LINES);
+      if (this.#jobs.length === 0) await this.#close();
     }
     this.#working = null;
+  }
+
+  async #opened(): Promise<FileHandle> {
+    this.#file ??= await open(this.#parts.path, constants.O_RDWR);
+    return this.#file;
+  }
+
+  async #close(): Promise<void> {
+    const file = this.#file;
+    this.#file = null;
+    await file?.close().catch(() => {});
   }
 
   #takeGroup(): Job[] {
@@ -150,14 +162,15 @@ export class RecordLog {
   async #attempt(group: readonly Job[]): Promise<void> {
     if (this.#isSuspect) await this.#writeAnew();
     const bytes = Buffer.concat(group.map(({ line }) => line));
+    const file = await this.#opened();
     try {
-      await writeAll(this.#file, bytes, this.#endBytes);
+      await writeAll(file, bytes, this.#endBytes);
     } catch (error) {
-      await this.#cut();
+      await this.#cut(file);
       throw error;
     }
     try {
-      await this.#file.datasync();
+      await file.datasync();
     } catch (error) {
       this.#isSuspect = true;
       throw error;
@@ -190,9 +203,9 @@ export class RecordLog {
   }
 
   /** Takes away what a failed append has left. */
-  async #cut(): Promise<void> {
+  async #cut(file: FileHandle): Promise<void> {
     try {
-      await this.#file.truncate(this.#endBytes);
+      await file.truncate(this.#endBytes);
     } catch {
       this.#isSuspect = true;
     }
@@ -218,12 +231,11 @@ export class RecordLog {
   async #writeAnew(): Promise<void> {
     const { count, each } = this.#parts.blobs();
     const { file, endBytes, notSynced } = await writeNew(this.#parts, each);
-    const old = this.#file;
+    await this.#close();
     this.#file = file;
     this.#endBytes = endBytes;
     this.#lines = count + 1;
     this.#isSuspect = notSynced !== null;
-    await old.close();
     if (notSynced !== null) throw notSynced;
   }
 }

@@ -16,11 +16,11 @@ export interface Recovering {
   log: StoreLog | null;
 }
 
-/** Throws STORE_FOREIGN, STORE_NEWER, or the system's error. */
-export async function recover(dir: string, parts: RecordLogParts, payloads: Payloads, to: Recovering): Promise<RecordLog> {
-  if (!(await isThere(parts.path))) return await begin(dir, parts, payloads);
+/** null: there are no records, and none may be made. Throws STORE_FOREIGN, STORE_NEWER, or the system's error. */
+export async function recover(dir: string, parts: RecordLogParts, payloads: Payloads, to: Recovering): Promise<RecordLog | null> {
+  if (!(await isThere(parts.path))) return parts.readOnly ? null : await begin(dir, parts, payloads);
   // Only where no first record was ever written it can be that they are missing.
-  await payloads.make();
+  if (!parts.readOnly) await payloads.make();
   const found = await payloads.scan();
   const named = new Map<string, string>();
   const missing = new Map<string, Blob>();
@@ -44,7 +44,7 @@ export async function recover(dir: string, parts: RecordLogParts, payloads: Payl
   if (damagedLines > 0) {
     to.log?.error({ damagedLines }, 'records of the store are damaged: data that no record names is kept');
   }
-  await removeLeftovers(found, new Set(named.values()), damagedLines > 0, payloads, to);
+  if (!parts.readOnly) await removeLeftovers(found, new Set(named.values()), damagedLines > 0, payloads, to);
   return log;
 }
 

@@ -35,6 +35,8 @@ export interface StoreOptions {
   /** At random without it. */
   ids?: IdSource;
   log?: StoreLog;
+  /** Nothing is changed, not even what a crash has left: who tries gets READ_ONLY. */
+  readOnly?: boolean;
   /** null: only `collect` collects. */
   gcIntervalMs?: number | null;
   /** Makes the directory belong to the lot. Without it, no other lot than the store's own can be named: NO_SUCH_LOT. */
@@ -82,6 +84,7 @@ export class Store {
   readonly dir: string;
   readonly #clock: Clock;
   readonly #log: StoreLog | null;
+  readonly #isReadOnly: boolean;
   readonly #ids: Ids;
   readonly #lock: StoreLock;
   readonly #payloads: Payloads;
@@ -99,6 +102,7 @@ export class Store {
     this.dir = dir;
     this.#clock = options.clock ?? Date.now;
     this.#log = options.log ?? null;
+    this.#isReadOnly = options.readOnly ?? false;
     this.#ids = new Ids(options.ids ?? randomId);
     this.#lock = lock;
     const noLots: PrepareLot = async (lot) => {
@@ -127,7 +131,7 @@ export class Store {
       throw error;
     }
     const { gcIntervalMs = DEFAULT_GC_INTERVAL_MS } = options;
-    if (gcIntervalMs !== null) store.#collectEvery(gcIntervalMs);
+    if (gcIntervalMs !== null && !store.#isReadOnly) store.#collectEvery(gcIntervalMs);
     return store;
   }
 
@@ -153,7 +157,7 @@ export class Store {
   /** For who writes the content piece by piece, or the file by another way: ends with `commit`, `pour` or `fail` of it. */
   async begin(name: string, kind: UploadKind, options: Omit<UploadOptions, 'signal'> = {}): Promise<Upload> {
     checkBlobName(name);
-    this.#checkOpen();
+    this.#checkWritable();
     const before = this.#catalog.blob(name);
     this.#checkKind(name, kind, before);
     options.expect?.(before);
@@ -206,7 +210,7 @@ export class Store {
 
   /** False: there was nothing. Who has it open reads on. What it holds is free with the next collection. */
   async remove(name: string, expect?: Expectation): Promise<boolean> {
-    this.#checkOpen();
+    this.#checkWritable();
     return await this.#turns.run(name, async () => {
       const blob = this.#catalog.blob(name);
       if (blob === null) return false;
@@ -265,9 +269,11 @@ export class Store {
 
   async #open(): Promise<void> {
     const path = join(this.dir, 'records');
-    await rm(`${path}.new`, { force: true });
+    const readOnly = this.#isReadOnly;
+    if (!readOnly) await rm(`${path}.new`, { force: true });
     const parts = {
       path,
+      readOnly,
       directories: new Directories(),
       blobs: () => ({ count: this.#catalog.blobCount, each: this.#catalog.blobs() }),
       makeRoom: async () => (await this.#removal.run()) > 0,
@@ -286,6 +292,11 @@ export class Store {
 
   #checkOpen(): void {
     if (this.#isClosed) throw new VreserveError('STORE_CLOSED');
+  }
+
+  #checkWritable(): void {
+    this.#checkOpen();
+    if (this.#isReadOnly) throw new VreserveError('READ_ONLY');
   }
 
   #checkKind(name: string, kind: UploadKind, current: Blob | null, upload: Upload | null = null): void {
@@ -361,6 +372,7 @@ export class Store {
     // The whole store may be out of reach: then nothing is said of one blob.
     await stat(this.#payloads.directory(blob.lot));
     this.#log?.error({ name: blob.name, id: blob.id, lot: blob.lot }, 'the data of a blob is gone');
+    if (this.#isReadOnly) throw new VreserveError('STORE_PAYLOAD_DAMAGED', { name: shown(blob.name), reason: 'there are none' });
     await this.#turns.run(blob.name, async () => {
       if (this.#catalog.blob(blob.name) === blob) await this.#forget(blob, PHRASES.lost);
     });

@@ -12,6 +12,7 @@ const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
   extend: ['path', 'bytes'],
   release: ['path'],
   report: [],
+  import: ['dir', 'progress'],
   check: ['repair', 'progress'],
   reclaim: ['apply', 'low', 'progress'],
   lot: ['name', 'word', 'json', 'flags'],
@@ -46,6 +47,8 @@ export function commandFromJson(text: string): ControlCommand {
       return { cmd, path: textField(fields, 'path') };
     case 'report':
       return { cmd };
+    case 'import':
+      return { cmd, dir: textField(fields, 'dir'), progress: flagField(fields, 'progress') };
     case 'check':
       return { cmd, repair: flagField(fields, 'repair'), progress: flagField(fields, 'progress') };
     case 'reclaim':

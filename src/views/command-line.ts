@@ -12,6 +12,8 @@ export type ControlCommand =
   | { cmd: 'release'; path: string }
   | { cmd: 'lot'; request: LotRequest }
   | { cmd: 'report' }
+  /** `dir`: of the host, absolute. */
+  | { cmd: 'import'; dir: string; progress: boolean }
   | { cmd: 'check'; repair: boolean; progress: boolean }
   /** `low`: a fraction of the capacity, null: the mount's own. */
   | { cmd: 'reclaim'; apply: boolean; low: number | null; progress: boolean };

@@ -46,6 +46,8 @@ export function commandFromWords(line: string): ControlCommand {
     case 'report':
       exactly(0, parse(rest, [], []).words, 'report');
       return { cmd: 'report' };
+    case 'import':
+      return { cmd: 'import', dir: exactly(1, parse(rest, [], []).words, 'import DIRECTORY')[0], progress: false };
     case 'check': {
       const { words, options } = parse(rest, [], ['repair']);
       exactly(0, words, 'check [--repair]');

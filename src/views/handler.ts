@@ -3,8 +3,9 @@
 import { parseBytes } from '../core/bytes.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
-import { DEFAULT_LOT_ID } from '../core/lot.js';
+import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
 import type { Snapshot } from '../core/snapshot.js';
+import { STORE_DIRECTORY } from '../core/store-layout.js';
 import type { VirtualNode, VirtualReply, VirtualRequest } from '../engine/engine.js';
 import type { Log } from '../log.js';
 import { ControlFile } from './control.js';
@@ -12,6 +13,7 @@ import type { Host } from './host.js';
 import type { OpenFile } from './open-file.js';
 import { commandRunner } from './run.js';
 import { lineSeenFrom } from './scoped-line.js';
+import { isOfStore, type StoreView } from './store-view.js';
 import { LotJournal, type Stream, WholeJournal } from './stream.js';
 import { StreamFile } from './stream-file.js';
 import { type Entry, entryAt } from './tree.js';
@@ -23,6 +25,8 @@ export interface HandlerParts {
   log: Log;
   readOnly: boolean;
   users: Users;
+  /** null: there is no store. */
+  store: StoreView | null;
   reply: (token: number, reply: VirtualReply) => void;
 }
 
@@ -44,7 +48,7 @@ export class ViewHandler {
   readonly #ofLots = new Map<string, LotJournal>();
   readonly #open = new Map<number, OpenFile>();
   /** By the token of the request. */
-  readonly #writing = new Map<number, AbortController>();
+  readonly #underWay = new Map<number, AbortController>();
   #lastHandle = 0;
 
   constructor(parts: HandlerParts) {
@@ -55,7 +59,8 @@ export class ViewHandler {
   /** Never throws; the reply may come later. */
   handle(request: VirtualRequest): void {
     if (request.op === 'interrupt') {
-      this.#writing.get(request.token)?.abort();
+      this.#underWay.get(request.token)?.abort();
+      this.#parts.store?.interrupted(request.token);
       return;
     }
     this.#answer(request).then(
@@ -67,46 +72,90 @@ export class ViewHandler {
   async #answer(request: Asked): Promise<VirtualReply> {
     switch (request.op) {
       case 'lookup':
-        return this.#lookup(request);
+        return this.#storeOf(request)?.lookup(request.path) ?? this.#lookup(request);
       case 'list': {
+        const store = this.#storeOf(request);
+        if (store !== null) return store.list();
         const entry = this.#entry(request);
-        return entry.kind === 'directory' ? { names: entry.list() } : { errno: 'ENOTDIR' };
+        if (entry.kind !== 'directory') return { errno: 'ENOTDIR' };
+        return { names: [...entry.list(), ...this.#more(request)] };
       }
       case 'content': {
+        const store = this.#storeOf(request);
+        if (store !== null) return store.content(request.path);
         const entry = this.#entry(request);
         return entry.kind === 'snapshot' ? { data: Buffer.from(await entry.render()) } : { errno: 'EINVAL' };
       }
-      case 'open':
-        return this.#openFile(request);
+      case 'create':
+        return this.#interruptible(request, (signal) => this.#store(request).create(request, this.#nextHandle(), signal));
+      case 'open': {
+        const store = this.#storeOf(request);
+        if (store === null) return this.#openFile(request);
+        return this.#interruptible(request, (signal) => store.open(request, this.#nextHandle(), signal));
+      }
+      case 'unlink':
+        return this.#store(request).unlink(request);
+      case 'getxattr':
+        return this.#store(request).getAttribute(request);
       case 'read':
         return { data: await this.#file(request.handle).read(request.offsetBytes, request.lengthBytes) };
       case 'write':
-        return this.#interruptible(request, async (file, signal) => ({ writtenBytes: await file.write(request.data, signal) }));
-      case 'flush':
-        return this.#interruptible(request, async (file, signal) => {
-          await file.flush(signal);
+        return this.#interruptible(request, async (signal) => ({
+          writtenBytes: await this.#file(request.handle).write(request.data, signal),
+        }));
+      case 'flush': {
+        const { store } = this.#parts;
+        if (store?.has(request.handle) === true) return store.flush(request);
+        return this.#interruptible(request, async (signal) => {
+          await this.#file(request.handle).flush(signal);
           return {};
         });
+      }
       case 'release':
-        this.#file(request.handle).release();
-        this.#open.delete(request.handle);
-        return {};
+        return this.#release(request);
       case 'setxattr':
         return this.#setAttribute(request);
     }
   }
 
   async #interruptible(
-    { token, handle }: { token: number; handle: number },
-    work: (file: OpenFile, signal: AbortSignal) => Promise<VirtualReply>,
+    { token }: { token: number },
+    work: (signal: AbortSignal) => Promise<VirtualReply>,
   ): Promise<VirtualReply> {
     const controller = new AbortController();
-    this.#writing.set(token, controller);
+    this.#underWay.set(token, controller);
     try {
-      return await work(this.#file(handle), controller.signal);
+      return await work(controller.signal);
     } finally {
-      this.#writing.delete(token);
+      this.#underWay.delete(token);
     }
+  }
+
+  /** What the table of the tree does not have. */
+  #more({ scope, path }: Request<'list'>): { name: string; kind: VirtualNode['kind'] }[] {
+    const hasStore = path === '' && scope === DEFAULT_LOT_ID && this.#parts.store !== null;
+    return hasStore ? [{ name: STORE_DIRECTORY, kind: 'directory' }] : [];
+  }
+
+  /** What answers for the path; null where it is not in the store. */
+  #storeOf({ scope, path }: { scope: LotId; path: string }): StoreView | null {
+    return scope === DEFAULT_LOT_ID && isOfStore(path) ? this.#parts.store : null;
+  }
+
+  #store(request: { scope: LotId; path: string }): StoreView {
+    const store = this.#storeOf(request);
+    if (store === null) throw new VreserveError('SYSTEM', { errno: 'EPERM', reason: 'nothing is made or removed here' });
+    return store;
+  }
+
+  #release(request: Request<'release'>): VirtualReply {
+    const { store } = this.#parts;
+    if (store?.has(request.handle) === true) store.release(request);
+    else {
+      this.#file(request.handle).release();
+      this.#open.delete(request.handle);
+    }
+    return {};
   }
 
   async #lookup(request: Request<'lookup'>): Promise<VirtualReply> {
@@ -183,8 +232,13 @@ export class ViewHandler {
   }
 
   #keep(file: OpenFile): number {
+    const handle = this.#nextHandle();
+    this.#open.set(handle, file);
+    return handle;
+  }
+
+  #nextHandle(): number {
     this.#lastHandle += 1;
-    this.#open.set(this.#lastHandle, file);
     return this.#lastHandle;
   }
 

@@ -1,5 +1,6 @@
 // What the views ask of whoever keeps the lots.
 
+import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { Lot, LotId } from '../core/lot.js';
 import type { Scope } from '../core/lots-seen.js';
 import type { Snapshot } from '../core/snapshot.js';
@@ -120,6 +121,8 @@ export interface Commands {
   lot(request: LotRequest, by: By): Promise<unknown>;
   /** What to delete until the pool is filled to the fraction `low`, null: the mount's; with `apply` it is deleted. */
   reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
+  /** Takes the blobs of a go-storage-server's data directory of the host into the store. */
+  importBlobs(dir: string, by: By, onProgress: (progress: ImportProgress) => void): Promise<ImportReport>;
   /** Counts the backing and compares; `repair` corrects what differs. */
   check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport>;
 }

@@ -37,6 +37,10 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
         const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'reclaim', progress })) : () => {};
         return { ok: true, cmd: command.cmd, ...(await commands.reclaim(command.apply, command.low, by, tell)) };
       }
+      case 'import': {
+        const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'import', progress })) : () => {};
+        return { ok: true, cmd: command.cmd, ...(await commands.importBlobs(command.dir, by, tell)) };
+      }
       case 'report':
         return { ok: true, cmd: command.cmd, ...reportJson(snapshot(), userName) };
       case 'check': {

@@ -1,45 +1,50 @@
 // The process that uses the mount for its daemon, and ends with it.
 
+import { callsWithDaemon } from '../process/for-daemon.js';
+import { plainError } from '../process/plain-error.js';
 import { RequestBox } from './box.js';
-import { type BoxAnswer, type BoxCall, plainError } from './box-messages.js';
+import type { BoxListener, BoxMethods } from './box-messages.js';
 
-/** Serves the box of a directory over the channel to the parent, and ends the process when that has gone. */
+/** Serves the box of a directory to the daemon, and ends the process when that has gone. */
 export async function serveBox(dir: string): Promise<never> {
   const box = new RequestBox(dir);
-  const tell = (answer: BoxAnswer) => void process.send?.(answer, () => {});
-  // Signals are the daemon's to act on: in the foreground the terminal sends them to both.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-  const answer = async (call: BoxCall): Promise<void> => {
-    try {
-      tell({ id: call.id, value: await run(box, call, tell) });
-    } catch (error) {
-      tell({ id: call.id, error: plainError(error) });
-    }
-  };
-  process.on('message', (call: BoxCall) => void answer(call));
-  // What has not begun by then must not be done in the mount of another daemon.
-  process.on('disconnect', () => process.exit(0));
-  return new Promise<never>(() => {});
-}
-
-async function run(box: RequestBox, call: BoxCall, tell: (answer: BoxAnswer) => void): Promise<unknown> {
-  if (call.method !== 'attach' && call.method !== 'close') await box.checkAttached();
-  switch (call.method) {
-    case 'watch':
+  const daemon = callsWithDaemon<BoxListener>();
+  /** In the mount that it was attached to, and in no other. */
+  const there =
+    <Args extends unknown[], Value>(method: (...args: Args) => Value) =>
+    async (...args: Args): Promise<Awaited<Value>> => {
+      await box.checkAttached();
+      return await method.apply(box, args);
+    };
+  const methods: BoxMethods = {
+    attach: () => box.attach(),
+    checkAttached: () => box.checkAttached(),
+    watch: there(() => {
       box.close();
-      return box.watch(
-        (heard) => tell({ heard }),
-        (error) => tell({ watchError: plainError(error) }),
+      box.watch(
+        (name) => daemon.tell('heard', name),
+        (error) => daemon.tell('watchFailed', plainError(error)),
       );
-    case 'close':
-      return box.close();
-    case 'read': {
-      const found = await box.read(...(call.args as Parameters<RequestBox['read']>));
+    }),
+    close: async () => box.close(),
+    pending: there(box.pending),
+    inOrder: there(box.inOrder),
+    claimed: there(box.claimed),
+    isPending: there(box.isPending),
+    read: there(async (name) => {
+      const found = await box.read(name);
       return found && { ...found, refusal: found.refusal && plainError(found.refusal) };
-    }
-    default: {
-      const method = box[call.method] as (...args: unknown[]) => Promise<unknown>;
-      return method.apply(box, call.args);
-    }
-  }
+    }),
+    reserveName: there(box.reserveName),
+    put: there(box.put),
+    giveUp: there(box.giveUp),
+    claim: there(box.claim),
+    putBack: there(box.putBack),
+    finish: there(box.finish),
+    remove: there(box.remove),
+    clear: there(box.clear),
+    trim: there(box.trim),
+  };
+  daemon.answer(methods);
+  return new Promise<never>(() => {});
 }

@@ -312,7 +312,7 @@ export function isShort(error: unknown): boolean {
 /** Nothing is wrong with the request: it is tried again. */
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof VreserveError)) return true;
-  return error.code === 'ENDING' || error.code === 'INTERNAL' || error.code.startsWith('LEDGER_');
+  return ['ENDING', 'INTERNAL', 'PROCESS_GONE'].includes(error.code) || error.code.startsWith('LEDGER_');
 }
 
 function refusal({ code, errno, message }: VreserveError, nowMs: number): Outcome {

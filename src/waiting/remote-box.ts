@@ -4,28 +4,45 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { VreserveError } from '../core/errors.js';
-import type { UniqueName } from '../spool/index.js';
-import type { FileOwner, Found, RequestQueue } from './box.js';
-import { type Box, type BoxAnswer, type BoxCall, type BoxMethod, errorOf, type PlainError } from './box-messages.js';
+import { Calls, type Remote } from '../process/calls.js';
+import { errorOf } from '../process/plain-error.js';
+import type { Found } from './box.js';
+import type { Box, BoxListener, BoxMethod, BoxMethods } from './box-messages.js';
 
-interface Pending {
-  resolve(value: unknown): void;
-  reject(error: unknown): void;
-}
+const NAME = 'the process that uses the mount';
 
 interface Watching {
   onName: (name: string | null) => void;
   onError: (error: unknown) => void;
 }
 
+interface Running {
+  child: ChildProcess;
+  calls: Calls<BoxMethods>;
+}
+
 /** `fork` starts the process. One that dies is started anew with the next call; calls that were under way reject. */
 export class RemoteBox implements Box {
   readonly #fork: () => ChildProcess;
-  #child: ChildProcess | null = null;
-  readonly #pending = new Map<number, Pending>();
+  #running: Running | null = null;
   #watching: Watching | null = null;
-  #lastId = 0;
   #ended = false;
+
+  readonly attach = this.#asked('attach');
+  readonly checkAttached = this.#asked('checkAttached');
+  readonly pending = this.#asked('pending');
+  readonly inOrder = this.#asked('inOrder');
+  readonly claimed = this.#asked('claimed');
+  readonly isPending = this.#asked('isPending');
+  readonly reserveName = this.#asked('reserveName');
+  readonly put = this.#asked('put');
+  readonly giveUp = this.#asked('giveUp');
+  readonly claim = this.#asked('claim');
+  readonly putBack = this.#asked('putBack');
+  readonly finish = this.#asked('finish');
+  readonly remove = this.#asked('remove');
+  readonly clear = this.#asked('clear');
+  readonly trim = this.#asked('trim');
 
   constructor(fork: () => ChildProcess) {
     this.#fork = fork;
@@ -35,132 +52,60 @@ export class RemoteBox implements Box {
   /** Ends the process; resolves when it is gone. */
   async end(): Promise<void> {
     this.#ended = true;
-    const child = this.#child;
-    if (child === null) return;
+    if (this.#running === null) return;
+    const { child } = this.#running;
     const gone = once(child, 'exit');
     if (child.connected) child.disconnect();
     await gone;
   }
 
-  attach(): Promise<void> {
-    return this.#call('attach', []) as Promise<void>;
-  }
-
-  checkAttached(): Promise<void> {
-    return this.#call('checkAttached', []) as Promise<void>;
-  }
-
   watch(onName: (name: string | null) => void, onError: (error: unknown) => void): void {
     this.#watching = { onName, onError };
-    this.#send({ method: 'watch' }).catch(onError);
+    this.#call((box) => box.watch()).catch(onError);
   }
 
   close(): void {
     this.#watching = null;
-    if (this.#child !== null) this.#send({ method: 'close' }).catch(() => {});
-  }
-
-  pending(): Promise<string[]> {
-    return this.#call('pending', []) as Promise<string[]>;
-  }
-
-  inOrder(names: readonly string[]): Promise<string[]> {
-    return this.#call('inOrder', [names]) as Promise<string[]>;
-  }
-
-  claimed(): Promise<string[]> {
-    return this.#call('claimed', []) as Promise<string[]>;
-  }
-
-  isPending(name: string): Promise<boolean> {
-    return this.#call('isPending', [name]) as Promise<boolean>;
+    if (this.#running !== null) this.#call((box) => box.close()).catch(() => {});
   }
 
   async read(name: string): Promise<Found | null> {
-    const found = (await this.#call('read', [name])) as (FileOwner & { text: string; refusal: PlainError | null }) | null;
+    const found = await this.#call((box) => box.read(name));
     if (found === null) return null;
     const refusal = found.refusal === null ? null : errorOf(found.refusal);
     return { ...found, refusal: refusal instanceof VreserveError ? refusal : null };
   }
 
-  reserveName(nowMs: number): Promise<UniqueName> {
-    return this.#call('reserveName', [nowMs]) as Promise<UniqueName>;
+  #asked<Name extends BoxMethod>(name: Name): Box[Name] {
+    const ask = (...args: unknown[]) => this.#call((box) => (box[name] as (...args: unknown[]) => Promise<unknown>)(...args));
+    return ask as Box[Name];
   }
 
-  put(name: UniqueName, text: string, owner: FileOwner): Promise<void> {
-    return this.#call('put', [name, text, owner]) as Promise<void>;
-  }
-
-  giveUp(name: string): Promise<void> {
-    return this.#call('giveUp', [name]) as Promise<void>;
-  }
-
-  claim(name: string): Promise<boolean> {
-    return this.#call('claim', [name]) as Promise<boolean>;
-  }
-
-  putBack(name: string): Promise<void> {
-    return this.#call('putBack', [name]) as Promise<void>;
-  }
-
-  finish(name: string, queue: RequestQueue, text: string, owner: FileOwner): Promise<void> {
-    return this.#call('finish', [name, queue, text, owner]) as Promise<void>;
-  }
-
-  remove(name: string): Promise<void> {
-    return this.#call('remove', [name]) as Promise<void>;
-  }
-
-  clear(names: readonly string[], kept: readonly string[]): Promise<void> {
-    return this.#call('clear', [names, kept]) as Promise<void>;
-  }
-
-  trim(beforeMs: number): Promise<void> {
-    return this.#call('trim', [beforeMs]) as Promise<void>;
-  }
-
-  #call(method: BoxMethod, args: unknown[]): Promise<unknown> {
-    return this.#send({ method, args });
-  }
-
-  async #send(call: { method: BoxMethod; args: unknown[] } | { method: 'watch' | 'close' }): Promise<unknown> {
+  async #call<Value>(call: (box: Remote<BoxMethods>) => Promise<Value>): Promise<Value> {
     if (this.#ended) throw new VreserveError('ENDING');
-    const child = this.#child ?? this.#start();
-    const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
-      child.send({ ...call, id } as BoxCall, (error) => {
-        if (error !== null && this.#pending.delete(id)) reject(error);
-      });
-    });
+    const { calls } = this.#running ?? this.#start();
+    return call(calls.other);
   }
 
-  #start(): ChildProcess {
+  #start(): Running {
     const child = this.#fork();
-    this.#child = child;
-    child.on('message', (answer: BoxAnswer) => this.#take(answer));
-    child.on('error', (error) => this.#lose(child, error));
-    child.on('exit', () => this.#lose(child, new Error('the process that uses the mount has died')));
-    return child;
+    const calls = new Calls<BoxMethods>(child, NAME);
+    const listener: BoxListener = {
+      heard: (name) => this.#watching?.onName(name),
+      watchFailed: (error) => this.#watching?.onError(errorOf(error)),
+    };
+    calls.answer(listener);
+    const running = { child, calls };
+    this.#running = running;
+    child.on('error', (error) => this.#lose(running, error));
+    child.on('exit', () => this.#lose(running, new VreserveError('PROCESS_GONE', { what: NAME })));
+    return running;
   }
 
-  #take(answer: BoxAnswer): void {
-    if ('heard' in answer) this.#watching?.onName(answer.heard);
-    else if ('watchError' in answer) this.#watching?.onError(errorOf(answer.watchError));
-    else {
-      const pending = this.#pending.get(answer.id);
-      this.#pending.delete(answer.id);
-      if ('error' in answer) pending?.reject(errorOf(answer.error));
-      else pending?.resolve(answer.value);
-    }
-  }
-
-  #lose(child: ChildProcess, error: Error): void {
-    if (this.#child !== child) return;
-    this.#child = null;
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of pending) reject(error);
+  #lose(running: Running, error: Error): void {
+    if (this.#running !== running) return;
+    this.#running = null;
+    running.calls.end();
     if (!this.#ended) this.#watching?.onError(error);
   }
 }

@@ -127,6 +127,7 @@ export async function controlPlane(
     clock,
     log,
     readOnly,
+    store: null,
     reply: (token, reply) => engine.reply(token, reply),
   });
 

@@ -86,6 +86,10 @@ export class MemoryEngine implements Engine {
     this.calls.push('serveSpool');
   }
 
+  serveStore(): void {
+    this.calls.push('serveStore');
+  }
+
   async count(repair: boolean): Promise<CountResult> {
     this.calls.push(`count ${repair}`);
     const lots = [...this.lots].map(([id, { bytes, objects }]) => ({

@@ -7,7 +7,8 @@ import { Readable, Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { formatAddress } from '../../src/core/http-address.js';
-import { eventsFrom, type Journal, readLines } from '../../src/http/journal-lines.js';
+import type { HttpHost, Journal } from '../../src/http/host.js';
+import { eventsFrom, readLines } from '../../src/http/journal-lines.js';
 import { HttpService } from '../../src/http/service.js';
 import { quietLog } from '../../src/log.js';
 import { type At, ask, askJson, at, until } from '../helpers/http.js';
@@ -88,23 +89,14 @@ t.test('a ledger that cannot be read ends what is asked of it, and nothing else'
       return Buffer.from('{"event":"mount"}\n');
     },
   };
-  const unused = () => {
+  const unused = async () => {
     throw new Error('not asked');
   };
-  const caller = { pid: 1, uid: 0, gid: 0, groups: [], home: true, sysAdmin: true, dacOverride: true };
-  const rest = {
-    lots: () => [],
-    lotNamed: unused,
-    lotOf: unused,
-    userName: unused,
-    roomIn: unused,
-    report: unused,
-    metrics: unused,
-  };
-  const commands = { reserve: unused, release: unused, lot: unused };
-  const host = { ...rest, commands, by: { caller, scope: 1, directory: '/' }, journal, clock: () => 0, mountpoint: '/m' };
+  const lots = { lot: unused, showLot: unused, listLots: unused, room: unused };
+  const bytes = { reserve: unused, release: unused, reservations: unused };
+  const host: HttpHost = { ...journal, ...lots, ...bytes, report: unused, metrics: unused };
   const address = { host: '127.0.0.1', port: 0 };
-  const options = { address, socketMode: 0o600, token: null, log: quietLog(), version: '0' };
+  const options = { address, socketMode: 0o600, token: null, log: quietLog(), version: '0', mountpoint: '/m' };
   const service = await HttpService.forMount(host, options);
   const where = at(formatAddress(service.address));
   t.match(await ask(where, '/metrics'), { status: 503, body: /"STARTING"/ }, 'it does not serve yet');

@@ -29,7 +29,7 @@ export async function serve(t: Teardown, routes: Partial<StoreRoutesOptions> = {
     address: where,
     log: quietLog(),
     version: 'test',
-    isServing: () => true,
+    stage: () => 'serving',
     plugins: [
       storeRoutes({ store, ...routes }),
       (other, _, done) => {

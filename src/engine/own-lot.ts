@@ -1,131 +1,162 @@
-// The spool of a mount at its start: whether it is served, and the grant of the lot that owns it.
+// A lot that the mount makes by itself, at its start: whether its directory is served, and what it is granted.
 
 import { join } from 'node:path';
-import type { SpoolGrant } from '../config.js';
+import type { OwnGrant } from '../config.js';
 import type { LotChange } from '../core/book.js';
 import { formatBytes } from '../core/bytes.js';
 import { dropLot } from '../core/change.js';
 import { asVreserveError } from '../core/errors.js';
 import type { EventName } from '../core/events.js';
-import { DEFAULT_LOT_ID, grantBytes, type Lot, NO_POLICY, recursivePath } from '../core/lot.js';
-import { isSpoolLot, SPOOL_DIRECTORY, SPOOL_LAYOUT, SPOOL_LOT_NAME, SPOOL_PATH } from '../core/spool-layout.js';
+import { DEFAULT_LOT_ID, grantBytes, type Lot, NO_POLICY, type Policy, recursivePath } from '../core/lot.js';
+import { type OwnLot, ownLotOf } from '../core/own-lots.js';
 import type { By } from '../views/host.js';
 import type { Making } from './changer.js';
+import type { Engine } from './engine.js';
 import type { Keeper } from './keeper.js';
-import { policyFields } from './policies.js';
+import { noMore, policyFields } from './policies.js';
 import { type Refusal, refused } from './refusals.js';
-import { clearSpool, lookAtSpool, makeSpool } from './spool-directory.js';
-
-/** Of the capacity, where no grant is asked for and there is no lot yet. */
-const DEFAULT_FRACTION = 0.01;
 
 /** How often what is available may change under a grant before it is left at what the lot has. */
 const TRIES = 8;
 
-/** The spool as it is served. */
-export interface SpoolServed {
+/** Bytes that it may hold. */
+type Granted = Pick<Policy, 'dedicatedBytes' | 'opportunisticBytes'>;
+
+/** What is there in its place; `other`: it is no directory. */
+export type FoundDirectory = 'absent' | 'empty' | 'filled' | 'other';
+
+/** What sets one such lot apart: its directory in the backing, and what it gets where nothing is asked for. */
+export interface OwnDirectory {
+  lot: OwnLot;
+  /** In vreserve's own directory. */
+  name: string;
+  /** Where there is no lot yet. */
+  firstGrant(capacityBytes: number): Granted;
+  look(path: string): FoundDirectory;
+  make(path: string): void;
+  /** Removes what was left half made; the paths that could not be removed. */
+  clear(path: string): string[];
+  serve(engine: Engine): void;
+}
+
+/** As it is served. */
+export interface OwnServed {
   /** What its lot may hold; UNLIMITED is -1. */
   grantBytes: number;
+  /** Of these, set aside. */
+  dedicatedBytes: number;
   /** What was asked for at this mount; null: nothing, and the lot is as it was. */
   askedBytes: number | null;
 }
 
-export interface SpoolStart {
+export interface OwnStart {
   /** null: it is not served. */
-  served: SpoolServed | null;
+  served: OwnServed | null;
   /** Why it is not served, or has no grant; empty where there is nothing to be said. */
   reason: string;
 }
 
-export interface SpoolParts {
+export interface OwnParts {
   keeper: Keeper;
   /** vreserve's own directory in the backing. */
   directory: string;
+  what: OwnDirectory;
   /** null: nothing was asked for. */
-  grant: SpoolGrant | null;
+  grant: OwnGrant | null;
   /** Whom the daemon runs as. */
   uid: number;
 }
 
-export class Spool {
-  readonly #parts: SpoolParts;
-  /** Bytes; null: nothing was, and there is a lot, which stays as it is. */
-  #asked: number | null = null;
+export class OwnLotStart {
+  readonly #parts: OwnParts;
+  /** null: nothing was, and there is a lot, which stays as it is. */
+  #asked: Granted | null = null;
   #isServed = false;
   #reason = '';
 
-  constructor(parts: SpoolParts) {
+  constructor(parts: OwnParts) {
     this.#parts = parts;
   }
 
-  /** It is served, and not only for what it still holds. */
+  /** It is served, if only for what it still holds. */
+  get isServed(): boolean {
+    return this.#isServed;
+  }
+
+  /** And takes more. */
   get takesMore(): boolean {
-    return this.#isServed && this.#asked !== 0 && !this.#parts.keeper.parts.readOnly;
+    return this.#isServed && !isNothing(this.#asked) && !this.#parts.keeper.parts.readOnly;
   }
 
   /** Before the mount: serves the directory, which is made where it is missing. Whatever is in the way, the mount comes about. */
   prepare(): void {
-    const { log } = this.#parts.keeper.parts;
+    const { keeper, what } = this.#parts;
+    const { log } = keeper.parts;
     this.#asked = this.#wanted();
     try {
       this.#reason = this.#serve();
     } catch (error) {
       this.#reason = asVreserveError(error).message;
     }
-    if (this.#reason !== '') log.warn({ reason: this.#reason }, 'the spool is not served');
+    if (this.#reason !== '') log.warn({ reason: this.#reason }, `the ${what.lot.name} is not served`);
   }
 
   /** After the mount: makes the lot, or sets its grant to what is asked, or to what fits of it. */
-  async settle(): Promise<SpoolStart> {
-    const { keeper } = this.#parts;
+  async settle(): Promise<OwnStart> {
+    const { keeper, what } = this.#parts;
     const { readOnly, log } = keeper.parts;
     if (!readOnly && this.#reason === '') {
       try {
         await keeper.alone(() => this.#grant());
       } catch (error) {
-        log.warn({ err: error }, 'the grant of the spool could not be made');
+        log.warn({ err: error }, `the grant of the ${what.lot.name} could not be made`);
         this.#reason = `its grant could not be made: ${asVreserveError(error).message}`;
       }
     }
     const lot = this.#lot();
-    const served = { grantBytes: lot === undefined ? 0 : grantBytes(lot.policy), askedBytes: readOnly ? null : this.#asked };
+    const { dedicatedBytes } = lot?.policy ?? NO_POLICY;
+    const askedBytes = readOnly || this.#asked === null ? null : this.#asked.dedicatedBytes + this.#asked.opportunisticBytes;
+    const served = { grantBytes: lot === undefined ? 0 : grantBytes(lot.policy), dedicatedBytes, askedBytes };
     return { served: this.#isServed ? served : null, reason: this.#reason };
   }
 
   /** Why not; empty where it is served, or is not wanted. */
   #serve(): string {
-    const { keeper, directory } = this.#parts;
+    const { keeper, directory, what } = this.#parts;
     const { readOnly, engine, log } = keeper.parts;
-    const path = join(directory, SPOOL_DIRECTORY);
-    if (!readOnly && lookAtSpool(path) === 'filled') {
-      const left = clearSpool(path);
-      if (left.length > 0) log.warn({ left }, 'directories that were being made in the spool could not be removed');
+    const path = join(directory, what.name);
+    if (!readOnly && what.look(path) === 'filled') {
+      const left = what.clear(path);
+      if (left.length > 0) log.warn({ left }, `what was being made in the ${what.lot.name} could not be removed`);
     }
-    const found = lookAtSpool(path);
-    if (this.#asked === 0 && found !== 'filled') return '';
-    if (found === 'other') return `${SPOOL_PATH} of the backing is not a directory`;
-    const namesake = keeper.book.named(SPOOL_LOT_NAME);
-    if (namesake !== undefined && !isSpoolLot(namesake)) return `there is another lot of the name '${SPOOL_LOT_NAME}'`;
+    const found = what.look(path);
+    if (isNothing(this.#asked) && found !== 'filled') return '';
+    if (found === 'other') return `${what.lot.path} of the backing is not a directory`;
+    const namesake = keeper.book.named(what.lot.name);
+    if (namesake !== undefined && ownLotOf(namesake) !== what.lot) return `there is another lot of the name '${what.lot.name}'`;
     if (found === 'absent') {
       if (readOnly) return '';
-      makeSpool(path);
+      what.make(path);
     }
-    engine.serveSpool(SPOOL_LAYOUT);
+    what.serve(engine);
     this.#isServed = true;
     return '';
   }
 
   #lot(): Lot | undefined {
-    const bound = this.#parts.keeper.book.at(SPOOL_PATH);
-    return bound === undefined ? undefined : this.#parts.keeper.book.get(bound.lot);
+    const { keeper, what } = this.#parts;
+    const bound = keeper.book.at(what.lot.path);
+    return bound === undefined ? undefined : keeper.book.get(bound.lot);
   }
 
-  /** Bytes; null: there is a lot, and it stays as it is. */
-  #wanted(): number | null {
-    const { grant, keeper } = this.#parts;
+  /** null: there is a lot, and it stays as it is. */
+  #wanted(): Granted | null {
+    const { grant, keeper, what } = this.#parts;
     if (grant === null && this.#lot() !== undefined) return null;
-    if (grant !== null && 'bytes' in grant) return grant.bytes;
-    return Math.floor(keeper.parts.engine.pool().capacityBytes * (grant?.fraction ?? DEFAULT_FRACTION));
+    const { capacityBytes } = keeper.parts.engine.pool();
+    if (grant === null) return what.firstGrant(capacityBytes);
+    const dedicatedBytes = 'bytes' in grant ? grant.bytes : Math.floor(capacityBytes * grant.fraction);
+    return { dedicatedBytes, opportunisticBytes: 0 };
   }
 
   async #grant(): Promise<void> {
@@ -136,15 +167,15 @@ export class Spool {
     }
     if (this.#asked === null) return;
     const lot = before ?? (await this.#newLot());
-    if (this.#asked === 0) await this.#close(lot, before);
+    if (isNothing(this.#asked)) await this.#close(lot, before);
     else await this.#fit(lot, before, this.#asked);
   }
 
   /** What is asked, or what fits of it; never less than what is there. */
-  async #fit(lot: Lot, before: Lot | undefined, asked: number): Promise<void> {
+  async #fit(lot: Lot, before: Lot | undefined, { dedicatedBytes: asked, opportunisticBytes }: Granted): Promise<void> {
     let bytes = asked;
     for (let tries = 1; ; tries++) {
-      const fits = await this.#try(lot, before, bytes);
+      const fits = await this.#try(lot, before, { dedicatedBytes: bytes, opportunisticBytes });
       if (fits === null) return;
       if (tries > TRIES) throw fits.refusal.shown;
       bytes = tries === TRIES ? fits.least : Math.max(fits.least, Math.min(asked, fits.most));
@@ -152,18 +183,20 @@ export class Spool {
   }
 
   /** null: done; else what would have been possible just then. */
-  async #try(lot: Lot, before: Lot | undefined, asked: number): Promise<Fits | null> {
+  async #try(lot: Lot, before: Lot | undefined, asked: Granted): Promise<Fits | null> {
     const has = before?.policy.dedicatedBytes ?? 0;
-    const bytes = Math.max(asked, this.#parts.keeper.usageOf(lot.id).bytes);
+    const held = this.#parts.keeper.usageOf(lot.id).bytes - asked.opportunisticBytes;
+    const bytes = Math.max(asked.dedicatedBytes, held);
     try {
-      const policy = { ...lot.policy, dedicatedBytes: bytes };
-      await this.#make({ ...lot, policy }, before, { mustCover: true, givesBack: before !== undefined && bytes <= has });
+      const policy = { ...lot.policy, ...asked, dedicatedBytes: bytes };
+      const givesBack = before !== undefined && noMore(policy, before.policy);
+      await this.#make({ ...lot, policy }, before, { mustCover: true, givesBack });
       return null;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       const { errno, availableBytes, heldBytes } = error.refusal;
-      if (errno !== 'ENOSPC' && !(errno === 'EINVAL' && heldBytes > bytes)) throw error.shown;
-      const least = Math.max(has, heldBytes);
+      if (errno !== 'ENOSPC' && !(errno === 'EINVAL' && heldBytes > bytes + asked.opportunisticBytes)) throw error.shown;
+      const least = Math.max(has, heldBytes - asked.opportunisticBytes);
       return { most: least + Math.max(0, availableBytes), least, refusal: error };
     }
   }
@@ -175,15 +208,16 @@ export class Spool {
   }
 
   async #newLot(): Promise<Lot> {
-    const { ledger, clock } = this.#parts.keeper.parts;
+    const { keeper, uid, what } = this.#parts;
+    const { ledger, clock } = keeper.parts;
     return {
       id: await ledger.newLotId(),
-      name: SPOOL_LOT_NAME,
-      owner: String(this.#parts.uid),
+      name: what.lot.name,
+      owner: String(uid),
       confinedOwner: false,
       selfParent: true,
       parents: [],
-      paths: [recursivePath(SPOOL_PATH)],
+      paths: [recursivePath(what.lot.path)],
       policy: { ...NO_POLICY, createdAtMs: clock() },
     };
   }
@@ -209,10 +243,10 @@ export class Spool {
   }
 
   #line(event: EventName, { id, name, policy }: Lot, more: { previousBytes?: number | undefined }) {
-    const { keeper } = this.#parts;
+    const { keeper, what } = this.#parts;
     return keeper.event(event, id, {
       lot: name,
-      path: SPOOL_PATH,
+      path: what.lot.path,
       ...policyFields(policy),
       ...more,
       ...keeper.actor(this.#self()),
@@ -244,6 +278,11 @@ class Refused extends Error {
 
   get shown(): Error {
     const { dedicatedBytes } = this.lot.policy;
-    return refused(this.refusal, { shown: SPOOL_PATH, dedicatedBytes, grantBytes: grantBytes(this.lot.policy) }, () => null);
+    const shown = ownLotOf(this.lot)?.path ?? this.lot.name;
+    return refused(this.refusal, { shown, dedicatedBytes, grantBytes: grantBytes(this.lot.policy) }, () => null);
   }
+}
+
+function isNothing(granted: Granted | null): boolean {
+  return granted !== null && granted.dedicatedBytes === 0 && granted.opportunisticBytes === 0;
 }
