@@ -39,6 +39,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                         InstanceMethod("lock", &EngineObject::lock), InstanceMethod("setPool", &EngineObject::set_pool),
                         InstanceMethod("addLot", &EngineObject::add_lot), InstanceMethod("bind", &EngineObject::bind),
                         InstanceMethod("serveSpool", &EngineObject::serve_spool),
+                        InstanceMethod("serveStore", &EngineObject::serve_store),
                         InstanceMethod("count", &EngineObject::count), InstanceMethod("mount", &EngineObject::mount),
                         InstanceMethod("reply", &EngineObject::reply),
                         InstanceMethod("resolve", &EngineObject::resolve),
@@ -143,6 +144,11 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     if (const int error = engine_->serve_spool(spool_layout(info[0])); error != 0) {
       fail(info.Env(), error, "cannot serve the spool");
     }
+    return info.Env().Undefined();
+  }
+
+  Napi::Value serve_store(const Napi::CallbackInfo& info) {
+    if (const int error = engine_->serve_store(); error != 0) fail(info.Env(), error, "cannot serve the store");
     return info.Env().Undefined();
   }
 

@@ -15,9 +15,10 @@ int number_of(const std::string& name) {
   return EIO;
 }
 
-constexpr std::array kOps{"lookup", "list", "open", "read", "write", "flush", "release", "setxattr", "content",
-                          "interrupt"};
-constexpr std::array kKinds{"directory", "snapshot", "stream", "control"};
+// In the order of VirtualOp and VirtualKind.
+constexpr std::array kOps{"lookup",   "list",    "open",      "read",   "write",  "flush",   "release",
+                          "setxattr", "content", "interrupt", "create", "unlink", "getxattr"};
+constexpr std::array kKinds{"directory", "snapshot", "stream", "control", "blob"};
 
 VirtualKind kind_of(const std::string& name) {
   for (std::size_t i = 0; i < kKinds.size(); ++i) {
@@ -208,10 +209,27 @@ Napi::Object value_of(Napi::Env env, const VirtualQuestion& question) {
     case VirtualOp::content:
       object.Set("path", question.path);
       break;
+    case VirtualOp::create:
+    case VirtualOp::unlink:
+      object.Set("path", question.path);
+      object.Set("caller", value_of(env, question.caller));
+      break;
     case VirtualOp::open:
       object.Set("path", question.path);
       object.Set("caller", value_of(env, question.caller));
       object.Set("forWriting", Napi::Boolean::New(env, question.for_writing));
+      if (question.of_blob) object.Set("truncate", Napi::Boolean::New(env, question.truncate));
+      break;
+    case VirtualOp::flush:
+    case VirtualOp::release:
+      if (!question.of_blob) break;
+      object.Set("written", Napi::Boolean::New(env, question.written));
+      if (question.failed != 0) object.Set("failed", name_of(question.failed));
+      if (question.op == VirtualOp::release) object.Set("opened", Napi::Boolean::New(env, question.opened));
+      break;
+    case VirtualOp::getxattr:
+      object.Set("path", question.path);
+      object.Set("name", question.name);
       break;
     case VirtualOp::read:
       object.Set("offsetBytes", number(env, static_cast<std::int64_t>(question.offset)));
@@ -238,10 +256,14 @@ VirtualAnswer answer_of(const Napi::Object& object) {
   VirtualAnswer answer;
   if (object.Has("errno")) {
     answer.error = number_of(text(object.Get("errno")));
-  } else if (object.Has("node")) {
+  } else if (object.Get("node").IsObject()) {
     const auto node = object.Get("node").As<Napi::Object>();
+    answer.has_node = true;
     answer.kind = kind_of(text(node.Get("kind")));
     answer.mode = static_cast<std::uint32_t>(integer(node.Get("mode")));
+    answer.uid = static_cast<uid_t>(integer(node.Get("uid")));
+    answer.gid = static_cast<gid_t>(integer(node.Get("gid")));
+    answer.takes_files = truth(node.Get("takesFiles"));
     answer.mtime_ms = integer(node.Get("mtimeMs"));
     answer.size = integer(node.Get("sizeBytes"));
   } else if (object.Has("names")) {
@@ -253,6 +275,8 @@ VirtualAnswer answer_of(const Napi::Object& object) {
     answer.data = bytes_of(object.Get("data"));
   }
   if (object.Has("handle")) answer.handle = static_cast<std::uint64_t>(integer(object.Get("handle")));
+  answer.real = text(object.Get("real"));
+  answer.again = truth(object.Get("again"));
   if (object.Has("writtenBytes")) answer.written = static_cast<std::uint32_t>(integer(object.Get("writtenBytes")));
   return answer;
 }

@@ -36,6 +36,7 @@ int read_caller(pid_t pid, Caller& caller) noexcept {
         at = end;
       }
     }
+    if (std::sscanf(line, "Tgid: %u", &a) == 1) caller.process = static_cast<pid_t>(a);
     std::sscanf(line, "CapEff: %" SCNx64, &effective);
     if (std::sscanf(line, "Kthread: %u", &a) == 1) kernel_thread = a != 0;
   }

@@ -122,6 +122,17 @@ void Request::pull() noexcept {
   }
 }
 
+Kept Request::keep() noexcept {
+  pull();
+  Kept kept;
+  kept.message.resize(sizeof header_ + size_);
+  std::memcpy(kept.message.data(), &header_, sizeof header_);
+  if (size_ > 0) std::memcpy(kept.message.data() + sizeof header_, body_, size_);
+  kept.fd = fd_;
+  defer();
+  return kept;
+}
+
 void Request::reply(const void* data, std::size_t size) noexcept {
   const iovec part{const_cast<void*>(data), size};
   reply(std::span(&part, size == 0 ? 0 : 1));
@@ -129,11 +140,12 @@ void Request::reply(const void* data, std::size_t size) noexcept {
 
 void Request::reply(std::span<const iovec> parts) noexcept {
   answered_ = true;
-  device_.answer(fd_, header_.unique, 0, parts);
+  unheard_ = !device_.answer(fd_, header_.unique, 0, parts);
 }
 
 void Request::fail(int error) noexcept {
   answered_ = true;
+  failure_ = error;
   device_.answer(fd_, header_.unique, -error, {});
 }
 
@@ -348,6 +360,14 @@ void Device::stop() noexcept {
   threads_.clear();
   fd_.reset();
 }
+
+Enlisted::Enlisted(Device& device) noexcept : device_(device), replies_(new char[kMaxWrite + kPage]) {
+  worker_->tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  worker_->reply_buffer = replies_.get();
+  device_.enlist(worker_);
+}
+
+Enlisted::~Enlisted() { device_.delist(*worker_); }
 
 void Device::enlist(std::shared_ptr<Worker> worker) noexcept {
   const std::lock_guard guard(workers_mutex_);

@@ -33,6 +33,12 @@ namespace vreserve {
 
 class Device;
 
+// A request that is served later: a copy of what the kernel sent.
+struct Kept {
+  std::vector<char> message;
+  int fd = -1;
+};
+
 inline constexpr std::size_t kMaxWrite = 1U << 20;  // as much as max_pages_limit allows
 inline constexpr std::size_t kPage = 4096;
 inline constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;  // one request
@@ -100,7 +106,15 @@ class Request {
   // error: 0, or -errno as system calls here give it.
   void finish(int error) noexcept { error == 0 ? done() : fail(-error); }
   // FORGET and its like have no answer; a deferred request gets it from elsewhere.
-  void defer() noexcept { answered_ = true; }
+  void defer() noexcept { answered_ = deferred_ = true; }
+  // Defers it, and gives a copy that can be served later.
+  [[nodiscard]] Kept keep() noexcept;
+
+  // Once it is served: what it was failed with (positive errno), or 0; whether someone else will answer; and whether there
+  // was nobody who waited for the answer any more.
+  [[nodiscard]] int failure() const noexcept { return failure_; }
+  [[nodiscard]] bool deferred() const noexcept { return deferred_; }
+  [[nodiscard]] bool unheard() const noexcept { return unheard_; }
 
  private:
   Device& device_;
@@ -111,6 +125,9 @@ class Request {
   Worker* worker_;
   std::size_t piped_;
   bool answered_ = false;
+  bool deferred_ = false;
+  bool unheard_ = false;
+  int failure_ = 0;
 };
 
 struct DeviceOptions {
@@ -158,7 +175,8 @@ class Device {
   [[nodiscard]] std::uint32_t backing_open(int fd) noexcept;
   void backing_close(std::uint32_t id) noexcept;
 
-  void answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept;
+  // False: nobody waits for the answer any more.
+  bool answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept;
   // The kernel asks anew for the inode's attributes. May be called while one of its requests is being served.
   void invalidate_attributes(std::uint64_t nodeid) noexcept;
 
@@ -216,6 +234,22 @@ class Device {
 
 // A request that may give bytes back to a lot.
 [[nodiscard]] bool may_give_back(std::uint32_t opcode) noexcept;
+
+// Registers this thread, for as long as the object lives, as one that serves kept requests.
+class Enlisted {
+ public:
+  explicit Enlisted(Device& device) noexcept;
+  ~Enlisted();
+  Enlisted(const Enlisted&) = delete;
+  Enlisted& operator=(const Enlisted&) = delete;
+
+  [[nodiscard]] Worker& worker() noexcept { return *worker_; }
+
+ private:
+  Device& device_;
+  std::unique_ptr<char[]> replies_;
+  std::shared_ptr<Worker> worker_ = std::make_shared<Worker>();
+};
 
 // Marks the worker's turn for as long as it lives, for threads that serve requests outside Device::run.
 class Turn {

@@ -16,7 +16,7 @@ void Device::backing_close(std::uint32_t id) noexcept {
   if (id != 0) ::ioctl(fd_.get(), fuse::kIocBackingClose, &id);
 }
 
-void Device::answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept {
+bool Device::answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept {
   fuse::OutHeader header{};
   header.unique = unique;
   header.error = error;
@@ -30,8 +30,11 @@ void Device::answer(int fd, std::uint64_t unique, int error, std::span<const iov
   }
   header.len = static_cast<std::uint32_t>(size);
   // ENOENT: the request was interrupted away or the mount is going; ENODEV: it has gone. Nobody waits then.
-  while (::writev(fd, vector.data(), static_cast<int>(count)) < 0 && errno == EINTR) {
-  }
+  ssize_t taken = 0;
+  do {
+    taken = ::writev(fd, vector.data(), static_cast<int>(count));
+  } while (taken < 0 && errno == EINTR);
+  return taken >= 0;
 }
 
 void Device::invalidate_attributes(std::uint64_t nodeid) noexcept {

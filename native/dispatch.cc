@@ -22,7 +22,7 @@ void Engine::dispatch(Request& request) noexcept {
     default:
       break;
   }
-  if (is_virtual(request.nodeid())) return virtuals.serve(request);
+  if (is_virtual(request.nodeid())) return blobs.serve(request);
   Inode* const inode = inodes.find(request.nodeid());
   if (inode == nullptr) return request.fail(ESTALE);
   switch (opcode) {

@@ -202,6 +202,7 @@ int Engine::mount(Virtual::Sink sink, std::function<void()> ended, std::string& 
   device.serve([this](Request& request) { dispatch(request); },
                [this, ended = std::move(ended)] {
                  mounted_ = false;
+                 blobs.close_all();
                  // With the last close of a detached mount the kernel drops the RELEASE requests that it has not sent.
                  inodes.for_each_held([this](Inode& inode) {
                    inode.lock.lock();
@@ -231,6 +232,7 @@ void Engine::stop() noexcept {
     }
     if (!told) ::usleep(1000);
   }
+  blobs.end();
   device.stop();
   drop_view();
 }

@@ -2,8 +2,8 @@
 // share. The control plane's calls are at the top; everything is noexcept, errors are -errno.
 //
 // Locks, outermost first: bind_mutex_ (one change of bindings at a time), freeze_mutex_ (freezes and what is parked in
-// them), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but an inode's lock held, and
-// Device::invalidate_entry without any at all.
+// them), Blob::life (see blobs.h), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but a
+// blob's or an inode's lock held, and Device::invalidate_entry without any at all.
 #pragma once
 
 #include <atomic>
@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "blobs.h"
 #include "count.h"
 #include "device.h"
 #include "dirstreams.h"
@@ -125,6 +126,8 @@ class Engine {
   [[nodiscard]] CountReport count(bool repair, CountProgress& progress) noexcept;
   // Before the mount: `.vreserve/spool` of the backing is served under its name. -ENOENT, -ENOTDIR, -EXDEV.
   [[nodiscard]] int serve_spool(SpoolLayout&& layout) noexcept;
+  // Likewise `.vreserve/blobs`, which is in no listing.
+  [[nodiscard]] int serve_store() noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
   // caller: only where it may search the directories; null: everywhere. What lies above `trusted` it need not.
   [[nodiscard]] int resolve(const std::string& path, const Caller* caller, const std::string& trusted,
@@ -147,6 +150,7 @@ class Engine {
   Meter meter;
   Device device;
   Virtual virtuals{device};
+  Blobs blobs{*this};
   DirStreams streams;
 
   [[nodiscard]] bool privileged() const noexcept { return privileged_; }
@@ -156,12 +160,19 @@ class Engine {
   [[nodiscard]] bool open_read_write() const noexcept { return !options_.device.read_only && !stacked_backing_; }
 
   void dispatch(Request& request) noexcept;
+  // Serves a request that was kept, on this thread, which is enlisted with `worker`.
+  void serve_kept(Kept& kept, Worker& worker) noexcept;
 
   // The lot and the place among the bound paths. The inode's lock must be held; takes its parents', upward.
   [[nodiscard]] PathStep step_of(Inode& inode) noexcept;
   [[nodiscard]] LotId lot_of(Inode& inode) noexcept { return step_of(inode).lot; }
   // The same for the entry `name` of a directory whose lock is not held, by what is there or is to come.
   [[nodiscard]] PathStep step_of_entry(Inode& directory, std::string_view name, bool is_directory) noexcept;
+
+  // The regular file at a path of the mount, held. 0 or -errno; -EIO where it is no regular file.
+  [[nodiscard]] int hold_file(const std::string& path, Inode*& inode) noexcept;
+  // Where the data of blobs are; null where they are not served.
+  [[nodiscard]] Inode* store() noexcept { return store_; }
 
   // How far below `spool` a directory lies: 0 is `spool`, 1 a spool, 2 a queue or what else is in one; -1: not there, or
   // further. Takes locks upward; the inode's may not be held.
@@ -201,15 +212,11 @@ class Engine {
   [[nodiscard]] std::string path_of(Inode& inode) noexcept;
 
  private:
-  struct Parked {
-    std::vector<char> message;
-    int fd = -1;
-  };
   struct Freeze {
     Inode* top = nullptr;        // everything below it, itself included
     Inode* directory = nullptr;  // and this entry
     std::string name;
-    std::vector<Parked> parked;
+    std::vector<Kept> parked;
   };
   struct Walked {
     Inode* directory = nullptr;  // held: the last existing directory of the path
@@ -222,7 +229,6 @@ class Engine {
   [[nodiscard]] int make_view(std::string& why) noexcept;
   void drop_view() noexcept;
   [[nodiscard]] static unsigned count_threads() noexcept;
-  static void park(Freeze& freeze, Request& request) noexcept;
   [[nodiscard]] Freeze* freeze_of(Inode& inode, const char* entry) noexcept;
   // The path in the mount as far as it leads, without following symlinks; `walked.error` is what it returns.
   int walk(const std::string& path, Walked& walked) noexcept;
@@ -254,9 +260,13 @@ class Engine {
   bool has_view_ = false;
   Fd view_lock_;
 
-  // Fixed while serving. Held: of `spool` and of the `.vreserve` that it is in, which the kernel never gets to know.
+  // Serves the directory `name` of the backing's `.vreserve` under its name, and keeps it held in `inode`. 0 or -errno.
+  [[nodiscard]] int serve_own(const char* name, bool listed, Inode*& inode) noexcept;
+
+  // Fixed while serving. Held: directories of the backing's `.vreserve`, and itself, which the kernel never gets to know.
   Inode* own_ = nullptr;
   Inode* spool_ = nullptr;
+  Inode* store_ = nullptr;
   SpoolLayout layout_;
   std::atomic<std::uint64_t> next_made_{1};
 

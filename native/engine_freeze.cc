@@ -1,5 +1,7 @@
 // Freezing what is at and below a path: walking there, parking requests, and serving them afterwards.
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "ops.h"
 
@@ -25,7 +27,7 @@ bool Engine::parked(Request& request, Inode& inode, const char* entry) noexcept 
   if (frozen_.load() == 0) return false;
   const std::lock_guard guard(freeze_mutex_);
   Freeze* const freeze = freeze_of(inode, entry);
-  if (freeze != nullptr) park(*freeze, request);
+  if (freeze != nullptr) freeze->parked.push_back(request.keep());
   return freeze != nullptr;
 }
 
@@ -34,21 +36,10 @@ bool Engine::parked_above(Request& request, Inode& directory) noexcept {
   const std::lock_guard guard(freeze_mutex_);
   for (const auto& freeze : freezes_) {
     if (freeze->directory == nullptr || !inodes.is_below(*freeze->directory, directory)) continue;
-    park(*freeze, request);
+    freeze->parked.push_back(request.keep());
     return true;
   }
   return false;
-}
-
-void Engine::park(Freeze& freeze, Request& request) noexcept {
-  request.pull();
-  Parked parked;
-  const auto* const header = reinterpret_cast<const char*>(&request.header());
-  parked.message.assign(header, header + sizeof(fuse::InHeader));
-  parked.message.insert(parked.message.end(), request.body().begin(), request.body().end());
-  parked.fd = request.fd();
-  freeze.parked.push_back(std::move(parked));
-  request.defer();
 }
 
 void Engine::freeze(std::span<const Walked> all) noexcept {
@@ -89,32 +80,38 @@ int Engine::freeze_at(const std::vector<std::string>& paths, std::vector<Walked>
 
 // Lifts every freeze and serves what was parked, on this thread.
 void Engine::thaw() noexcept {
-  std::vector<std::unique_ptr<Freeze>> lifted;
-  const auto own = std::make_shared<Worker>();
-  Worker& worker = *own;
-  device.enlist(own);
-  worker.tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  std::vector<Kept> parked;
   {
     const std::lock_guard guard(freeze_mutex_);
-    lifted.swap(freezes_);
+    for (const auto& freeze : freezes_) {
+      std::move(freeze->parked.begin(), freeze->parked.end(), std::back_inserter(parked));
+    }
+    freezes_.clear();
     frozen_tops_.clear();
     frozen_entries_.clear();
     frozen_ = 0;
   }
-  const bool any = std::ranges::any_of(lifted, [](const auto& freeze) { return !freeze->parked.empty(); });
-  std::vector<char> replies(any ? (1U << 20) + 4096 : 0);
-  worker.reply_buffer = replies.data();
-  for (const auto& freeze : lifted) {
-    for (Parked& parked : freeze->parked) {
-      const auto& header = *reinterpret_cast<const fuse::InHeader*>(parked.message.data());
-      worker.gives_back.store(may_give_back(header.opcode));
-      const Turn turn(worker);
-      Request request(device, parked.fd, header, parked.message.data() + sizeof header,
-                      parked.message.size() - sizeof header, &worker);
-      dispatch(request);
-    }
-  }
-  device.delist(worker);
+  if (parked.empty()) return;
+  Enlisted enlisted(device);
+  for (Kept& kept : parked) serve_kept(kept, enlisted.worker());
+}
+
+void Engine::serve_kept(Kept& kept, Worker& worker) noexcept {
+  const auto& header = *reinterpret_cast<const fuse::InHeader*>(kept.message.data());
+  worker.gives_back.store(may_give_back(header.opcode));
+  const Turn turn(worker);
+  Request request(device, kept.fd, header, kept.message.data() + sizeof header, kept.message.size() - sizeof header, &worker);
+  dispatch(request);
+}
+
+int Engine::hold_file(const std::string& path, Inode*& inode) noexcept {
+  Walked walked;
+  int error = walk(path, walked);
+  if (error == 0 && walked.top == nullptr) error = -ENOENT;
+  if (error == 0 && !walked.top->is_regular()) error = -EIO;
+  inode = error == 0 ? std::exchange(walked.top, nullptr) : nullptr;
+  drop(walked);
+  return error;
 }
 
 int Engine::walk(const std::string& path, Walked& walked) noexcept {

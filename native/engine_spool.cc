@@ -1,5 +1,4 @@
-// The spool: a real directory below the root's own `.vreserve`, and directories in it that are made with all that belongs
-// to them. What that is the control plane says.
+// The spool: directories in it are made with all that belongs to them. What that is the control plane says.
 #include <linux/fs.h>
 
 #include <cstdio>
@@ -9,45 +8,9 @@
 
 namespace vreserve {
 
-namespace {
-
-constexpr const char* kOwn = ".vreserve";
-constexpr const char* kSpool = "spool";
-
-// The directory `name`, held, or null with `error` set (-errno).
-Inode* hold_directory(Inodes& inodes, Inode& parent, const char* name, int& error) noexcept {
-  const SharedFd directory = inodes.directory(parent, error);
-  error = -error;
-  if (!directory) return nullptr;
-  struct stat st {};
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    error = -errno;
-  } else if (!S_ISDIR(st.st_mode)) {
-    error = -ENOTDIR;
-  } else if (st.st_dev != inodes.device()) {
-    error = -EXDEV;
-  }
-  Inode* const inode = error == 0 ? inodes.learn(parent, name, st, 0) : nullptr;
-  if (error == 0 && inode == nullptr) error = -ENOMEM;
-  return inode;
-}
-
-}  // namespace
-
 int Engine::serve_spool(SpoolLayout&& layout) noexcept {
-  int error = 0;
-  Inode* const own = hold_directory(inodes, inodes.root(), kOwn, error);
-  if (own == nullptr) return error;
-  Inode* const spool = hold_directory(inodes, *own, kSpool, error);
-  if (spool == nullptr) {
-    inodes.drop(*own);
-    return error;
-  }
-  own_ = own;
-  spool_ = spool;
   layout_ = std::move(layout);
-  virtuals.set_real({kSpool, spool->number, [this](Request& request) { op_lookup(*this, request, *own_); }});
-  return 0;
+  return serve_own("spool", true, spool_);
 }
 
 int Engine::spool_level(Inode& directory) noexcept {

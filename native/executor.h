@@ -1,4 +1,4 @@
-// One thread that runs tasks in the order in which they came.
+// One thread that runs tasks in the order in which they came, until it is ended.
 #pragma once
 
 #include <condition_variable>
@@ -12,27 +12,31 @@ namespace vreserve {
 class Executor {
  public:
   Executor() : thread_([this] { run(); }) {}
-  ~Executor() {
-    {
-      const std::lock_guard guard(mutex_);
-      ending_ = true;
-    }
-    wakes_.notify_one();
-    thread_.join();
-  }
+  ~Executor() { end(); }
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
+  // Does nothing once it is ended.
   void post(std::function<void()> task) {
     {
       const std::lock_guard guard(mutex_);
+      if (ending_) return;
       tasks_.push_back(std::move(task));
     }
     wakes_.notify_one();
   }
 
+  // Returns when what was posted before is done. Not to be called by a task.
+  void end() {
+    {
+      const std::lock_guard guard(mutex_);
+      ending_ = true;
+    }
+    wakes_.notify_one();
+    if (thread_.joinable()) thread_.join();
+  }
+
  private:
-  // What was posted before the end is still done.
   void run() {
     std::unique_lock lock(mutex_);
     for (;;) {

@@ -63,6 +63,18 @@ void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
 // 0, or the errno for making or taking away `name` in `parent`.
 [[nodiscard]] int check_name(Engine& engine, Inode& parent, const char* name) noexcept;
 
+// Opens the inode once more, as open(2) would with these flags; `out` is what the kernel does with it. 0 or -errno. The two
+// are a pair, and take the inode's lock.
+[[nodiscard]] int open_once(Engine& engine, const Request& request, Inode& inode, const fuse::OpenIn& in,
+                            fuse::OpenOut& out) noexcept;
+// release (may be null): the request that is answered when it is closed.
+void close_once(Engine& engine, Inode& inode, std::uint32_t flags, Request* release) noexcept;
+// Sets the size, charging or refunding; positive errno. Called and left with the inode's lock held exclusively, which it
+// gives up while it waits for bytes on their way back.
+[[nodiscard]] int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) noexcept;
+// Copies from the source to the target as copy_file_range(2) does, and answers the request.
+void copy_range(Engine& engine, Request& request, Inode& source, Inode& target) noexcept;
+
 // Opens what all opens of the inode share, if it is not there yet. Its lock must be held exclusively.
 [[nodiscard]] int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept;
 // An open descriptor for data: the shared one, or one opened for the call into `own`. -errno on failure.

@@ -36,8 +36,37 @@ void fill(const struct stat& st, fuse::Statx& out) noexcept {
   out.dev_minor = minor(st.st_dev);
 }
 
-// Sets the size, charging or refunding; positive errno. Called and left with the inode's lock held exclusively, which it
-// gives up while it waits for bytes on their way back.
+int set_owner(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept {
+  const Location at = engine.inodes.locate(inode);
+  if (at.error != 0) return at.error;
+  const uid_t uid = (in.valid & fuse::FATTR_UID) != 0 ? in.uid : static_cast<uid_t>(-1);
+  const gid_t gid = (in.valid & fuse::FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1);
+  return ::fchownat(at.fd, at.name, uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0 ? 0 : errno;
+}
+
+int set_mode(Engine& engine, Inode& inode, mode_t mode) noexcept {
+  const Location at = engine.inodes.locate(inode);
+  if (at.error != 0) return at.error;
+  if (inode.type == S_IFLNK) return EOPNOTSUPP;
+  inode.may_have_suid = inode.may_have_suid || (mode & (S_ISUID | S_ISGID)) != 0;
+  if (&inode == &engine.inodes.root()) return ::fchmodat(at.fd, ".", mode & 07777, 0) == 0 ? 0 : errno;
+  return ::chmod(ProcPath(at.fd, at.name).text, mode & 07777) == 0 ? 0 : errno;
+}
+
+int set_times(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept {
+  timespec times[2] = {{0, UTIME_OMIT}, {0, UTIME_OMIT}};
+  if ((in.valid & fuse::FATTR_ATIME) != 0) times[0] = time_of(in.atime, in.atimensec);
+  if ((in.valid & fuse::FATTR_ATIME_NOW) != 0) times[0].tv_nsec = UTIME_NOW;
+  if ((in.valid & fuse::FATTR_MTIME) != 0) times[1] = time_of(in.mtime, in.mtimensec);
+  if ((in.valid & fuse::FATTR_MTIME_NOW) != 0) times[1].tv_nsec = UTIME_NOW;
+  const Location at = engine.inodes.locate(inode);
+  if (at.error != 0) return at.error;
+  if (*at.name != 0) return ::utimensat(at.fd, at.name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+  return ::utimensat(AT_FDCWD, ProcPath(at.fd, "").text, times, 0) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
 int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) noexcept {
   if (size < 0) return EFBIG;
   for (int attempt = 0;; ++attempt) {
@@ -76,37 +105,6 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
   }
   return error;
 }
-
-int set_owner(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept {
-  const Location at = engine.inodes.locate(inode);
-  if (at.error != 0) return at.error;
-  const uid_t uid = (in.valid & fuse::FATTR_UID) != 0 ? in.uid : static_cast<uid_t>(-1);
-  const gid_t gid = (in.valid & fuse::FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1);
-  return ::fchownat(at.fd, at.name, uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0 ? 0 : errno;
-}
-
-int set_mode(Engine& engine, Inode& inode, mode_t mode) noexcept {
-  const Location at = engine.inodes.locate(inode);
-  if (at.error != 0) return at.error;
-  if (inode.type == S_IFLNK) return EOPNOTSUPP;
-  inode.may_have_suid = inode.may_have_suid || (mode & (S_ISUID | S_ISGID)) != 0;
-  if (&inode == &engine.inodes.root()) return ::fchmodat(at.fd, ".", mode & 07777, 0) == 0 ? 0 : errno;
-  return ::chmod(ProcPath(at.fd, at.name).text, mode & 07777) == 0 ? 0 : errno;
-}
-
-int set_times(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept {
-  timespec times[2] = {{0, UTIME_OMIT}, {0, UTIME_OMIT}};
-  if ((in.valid & fuse::FATTR_ATIME) != 0) times[0] = time_of(in.atime, in.atimensec);
-  if ((in.valid & fuse::FATTR_ATIME_NOW) != 0) times[0].tv_nsec = UTIME_NOW;
-  if ((in.valid & fuse::FATTR_MTIME) != 0) times[1] = time_of(in.mtime, in.mtimensec);
-  if ((in.valid & fuse::FATTR_MTIME_NOW) != 0) times[1].tv_nsec = UTIME_NOW;
-  const Location at = engine.inodes.locate(inode);
-  if (at.error != 0) return at.error;
-  if (*at.name != 0) return ::utimensat(at.fd, at.name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
-  return ::utimensat(AT_FDCWD, ProcPath(at.fd, "").text, times, 0) == 0 ? 0 : errno;
-}
-
-}  // namespace
 
 void op_getattr(Engine& engine, Request& request, Inode& inode) noexcept {
   struct stat st {};
@@ -203,7 +201,11 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
 // Inside a lot the mount is as large as its grant, and free is what it can still write. Rule 12.
 void op_statfs(Engine& engine, Request& request) noexcept {
   LotId lot = kDefaultLot;
-  if (Inode* const inode = is_virtual(request.nodeid()) ? nullptr : engine.inodes.find(request.nodeid())) {
+  const bool of_store = is_virtual(request.nodeid()) && engine.blobs.is_of_store(request.nodeid());
+  Inode* const inode = of_store                          ? engine.store()
+                       : is_virtual(request.nodeid()) ? nullptr
+                                                      : engine.inodes.find(request.nodeid());
+  if (inode != nullptr) {
     inode->lock.lock_shared();
     lot = engine.lot_of(*inode);
     inode->lock.unlock_shared();

@@ -139,9 +139,15 @@ void op_write(Engine& engine, Request& request, Inode& inode) noexcept {
 void op_copy_file_range(Engine& engine, Request& request, Inode& source) noexcept {
   const auto* const in = request.as<fuse::CopyFileRangeIn>();
   if (in == nullptr) return request.fail(EINVAL);
-  Inode* const target = is_virtual(in->nodeid_out) ? nullptr : engine.inodes.find(in->nodeid_out);
+  if (is_virtual(in->nodeid_out)) return engine.blobs.copy_into(request, source);
+  Inode* const target = engine.inodes.find(in->nodeid_out);
   if (target == nullptr) return request.fail(EXDEV);
-  if (engine.parked(request, *target)) return;
+  copy_range(engine, request, source, *target);
+}
+
+void copy_range(Engine& engine, Request& request, Inode& source, Inode& target) noexcept {
+  const auto* const in = request.as<fuse::CopyFileRangeIn>();
+  if (engine.parked(request, target)) return;
   // The source is opened without its lock, so that two copies in opposite directions never wait for each other.
   Fd source_fd;
   int from = -1;
@@ -164,25 +170,25 @@ void op_copy_file_range(Engine& engine, Request& request, Inode& source) noexcep
   std::int64_t length = std::min<std::int64_t>(static_cast<std::int64_t>(std::min<std::uint64_t>(in->len, 1U << 30)),
                                                std::max<std::int64_t>(st.st_size - offset_in, 0));
   Fd own;
-  target->lock.lock();
+  target.lock.lock();
   ssize_t done = 0;
   if (length > 0) {
-    const Growth growth = grow(engine, request, *target, start, start + length, false);
+    const Growth growth = grow(engine, request, target, start, start + length, false);
     done = -growth.error;
     if (growth.error == 0) {
       const std::int64_t allowed =
-          std::max(std::min(start + length, target->size + growth.charged), std::min(start + length, target->size));
-      const int to = data_fd(engine, *target, true, own);
-      if (to >= 0 && target->may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, request, *target, to);
+          std::max(std::min(start + length, target.size + growth.charged), std::min(start + length, target.size));
+      const int to = data_fd(engine, target, true, own);
+      if (to >= 0 && target.may_have_suid && !caller_keeps_suid(request)) kill_suid(engine, request, target, to);
       done = to < 0 ? to
                     : checked(::copy_file_range(source_fd.get(), &offset_in, to, &offset_out,
                                                 static_cast<std::size_t>(allowed - start), 0));
-      const std::int64_t gap = done > 0 ? start - target->size : 0;
-      settle_growth(engine, *target, growth, done > 0 ? start + done : target->size, gap);
-      if (target->open) target->open->blocks_changed = true;  // a shared extent or a copied hole
+      const std::int64_t gap = done > 0 ? start - target.size : 0;
+      settle_growth(engine, target, growth, done > 0 ? start + done : target.size, gap);
+      if (target.open) target.open->blocks_changed = true;  // a shared extent or a copied hole
     }
   }
-  target->lock.unlock();
+  target.lock.unlock();
   if (done < 0) return request.fail(static_cast<int>(-done));
   if (request.header().opcode == fuse::COPY_FILE_RANGE_64) {
     return request.reply(fuse::CopyFileRangeOut{static_cast<std::uint64_t>(done)});

@@ -159,12 +159,9 @@ void kill_suid(Engine& engine, const Request& request, Inode& inode, int fd) noe
   engine.device.invalidate_attributes(inode.nodeid());
 }
 
-void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
-  const auto* const in = request.as<fuse::OpenIn>();
-  if (in == nullptr) return request.fail(EINVAL);
-  const bool truncate = (in->flags & O_TRUNC) != 0;
-  const bool for_writing = writes(in->flags);
-  if ((truncate || for_writing) && engine.parked(request, inode)) return;
+int open_once(Engine& engine, const Request& request, Inode& inode, const fuse::OpenIn& in, fuse::OpenOut& out) noexcept {
+  const bool truncate = (in.flags & O_TRUNC) != 0;
+  const bool for_writing = writes(in.flags);
   inode.lock.lock();
   const bool was_pending = inode.open && inode.open->writers > 0;
   int error = open_shared(engine, inode, for_writing || truncate);
@@ -176,21 +173,28 @@ void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
       engine.refund({engine.lot_of(inode), -inode.size, 0, was_pending ? -inode.size : 0, 0});
       engine.meter.add_holes(-inode.hole);
       inode.size = inode.hole = 0;
-      if ((in->open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, request, inode, fd);
+      if ((in.open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, request, inode, fd);
     }
   }
-  fuse::OpenOut out{};
   if (error == 0) {
     ++inode.open->opens;
     if (for_writing) begin_writing(engine, inode);
-    out = open_reply(engine, inode, in->flags);
+    out = open_reply(engine, inode, in.flags);
   } else if (inode.open && inode.open->opens == 0) {
     drop_shared(engine, inode);  // it never was open: an unlinked file has been refunded already
   }
   inode.lock.unlock();
-  if (error != 0) return request.fail(-error);
   // From now on the backing's times move without the kernel's knowledge: what it has cached must not last.
-  if (for_writing && !was_pending) engine.device.invalidate_attributes(inode.nodeid());
+  if (error == 0 && for_writing && !was_pending) engine.device.invalidate_attributes(inode.nodeid());
+  return error;
+}
+
+void op_open(Engine& engine, Request& request, Inode& inode) noexcept {
+  const auto* const in = request.as<fuse::OpenIn>();
+  if (in == nullptr) return request.fail(EINVAL);
+  if (((in->flags & O_TRUNC) != 0 || writes(in->flags)) && engine.parked(request, inode)) return;
+  fuse::OpenOut out{};
+  if (const int error = open_once(engine, request, inode, *in, out); error != 0) return request.fail(-error);
   request.reply(out);
 }
 
@@ -287,19 +291,22 @@ void op_tmpfile(Engine& engine, Request& request, Inode& parent) noexcept {
   reply_created(engine, request, *inode, st, std::move(fd), in->flags);
 }
 
-void op_release(Engine& engine, Request& request, Inode& inode) noexcept {
-  const auto* const in = request.as<fuse::ReleaseIn>();
-  if (in == nullptr) return request.fail(EINVAL);
-  if (engine.parked(request, inode)) return;
-  inode.lock.lock();
+void close_once(Engine& engine, Inode& inode, std::uint32_t flags, Request* release) noexcept {
+  const InodeGuard guard(inode.lock);
   if (inode.open && inode.open->opens > 0) {
-    if (writes(in->flags) && inode.open->writers > 0) end_writing(engine, inode);
+    if (writes(flags) && inode.open->writers > 0) end_writing(engine, inode);
     if (--inode.open->opens == 0) close_shared(engine, inode);
   }
   // Under the lock: until the reply is taken the kernel holds the inode to the old backing id, and an open that another
   // thread answered with a new one would fail with EIO.
-  request.done();
-  inode.lock.unlock();
+  if (release != nullptr) release->done();
+}
+
+void op_release(Engine& engine, Request& request, Inode& inode) noexcept {
+  const auto* const in = request.as<fuse::ReleaseIn>();
+  if (in == nullptr) return request.fail(EINVAL);
+  if (engine.parked(request, inode)) return;
+  close_once(engine, inode, in->flags, &request);
 }
 
 }  // namespace vreserve

@@ -200,8 +200,9 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
 
 void rename(Engine& engine, Request& request, Inode& parent, std::uint64_t newdir, unsigned flags,
             std::size_t names) noexcept {
-  Inode* const to = is_virtual(newdir) ? nullptr : engine.inodes.find(newdir);
-  if (to == nullptr) return request.fail(is_virtual(newdir) ? EPERM : ESTALE);
+  if (is_virtual(newdir)) return request.fail(engine.blobs.is_of_store(newdir) ? EXDEV : EPERM);  // EXDEV: mv copies
+  Inode* const to = engine.inodes.find(newdir);
+  if (to == nullptr) return request.fail(ESTALE);
   const char* const name = request.text(names);
   for (bool done = false; !done;) {
     Move move{parent, name, *to, request.text(names + std::strlen(name) + 1), flags};

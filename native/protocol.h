@@ -44,7 +44,8 @@ inline constexpr uint32_t FOPEN_DIRECT_IO = 1, FOPEN_KEEP_CACHE = 2, FOPEN_NOFLU
 
 // Bits of SETATTR's valid.
 inline constexpr uint32_t FATTR_MODE = 1, FATTR_UID = 2, FATTR_GID = 4, FATTR_SIZE = 8, FATTR_ATIME = 16,
-                          FATTR_MTIME = 32, FATTR_ATIME_NOW = 128, FATTR_MTIME_NOW = 256, FATTR_KILL_SUIDGID = 2048;
+                          FATTR_MTIME = 32, FATTR_FH = 64, FATTR_ATIME_NOW = 128, FATTR_MTIME_NOW = 256,
+                          FATTR_KILL_SUIDGID = 2048;
 
 inline constexpr uint32_t OPEN_KILL_SUIDGID = 1;
 inline constexpr uint32_t WRITE_KILL_SUIDGID = 4;

@@ -22,15 +22,6 @@ std::uint64_t inode_number(LotId scope, const std::string& directory, const std:
   return hash >> 1;
 }
 
-VirtualQuestion question_of(const VirtualNode& node, VirtualOp op) {
-  VirtualQuestion question;
-  question.op = op;
-  question.scope = node.scope;
-  question.directory = node.directory;
-  question.path = node.path;
-  return question;
-}
-
 std::int64_t now_ms() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -43,12 +34,28 @@ bool lasts(VirtualKind kind) noexcept { return kind == VirtualKind::directory ||
 
 }  // namespace
 
+VirtualQuestion Virtual::question_of(const VirtualNode& node, VirtualOp op) {
+  VirtualQuestion question;
+  question.op = op;
+  question.scope = node.scope;
+  question.directory = node.directory;
+  question.path = node.path;
+  question.of_blob = node.kind == VirtualKind::blob;
+  return question;
+}
+
 Virtual::Virtual(Device& device) noexcept : device_(device), begun_ms_(now_ms()) {}
+
+std::string Virtual::path_in(const VirtualNode& directory, const char* name) {
+  return directory.path.empty() ? name : directory.path + "/" + name;
+}
 
 void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
   attr = {};
   attr.ino = inode_number(node.scope, node.directory, node.path);
   attr.mode = kind_bits(node.kind) | node.mode;
+  attr.uid = node.uid;
+  attr.gid = node.gid;
   attr.nlink = node.kind == VirtualKind::directory ? 2 : 1;
   attr.size = static_cast<std::uint64_t>(node.kind == VirtualKind::directory ? 0 : node.size);
   attr.blocks = (attr.size + 511) / 512;
@@ -63,9 +70,11 @@ void Virtual::fill(const VirtualNode& node, fuse::EntryOut& entry) noexcept {
   entry = {};
   entry.nodeid = node.id;
   fill(node, entry.attr);
-  // Entries are never cached: each lookup is a new snapshot. Its attributes are asked for when they are needed. Only the
-  // root's own directory stays as it is, so that a path that leads through it costs what any other does.
-  if (is_whole(node)) entry.entry_valid = entry.attr_valid = kCachedSeconds;
+  // Entries are never cached: each lookup is a new snapshot. Its attributes are asked for when they are needed; those of a
+  // blob are known. Only the root's own directory stays as it is, so that a path that leads through it costs what any other
+  // does.
+  if (is_whole(node)) entry.entry_valid = kCachedSeconds;
+  if (is_whole(node) || node.kind == VirtualKind::blob) entry.attr_valid = kCachedSeconds;
 }
 
 bool Virtual::find(std::uint64_t nodeid, VirtualNode& node) noexcept {
@@ -102,10 +111,25 @@ VirtualNode Virtual::enter(LotId scope, const std::string& directory, const std:
   }
   node->kind = answer.kind;
   node->mode = answer.mode;
+  node->uid = answer.uid;
+  node->gid = answer.gid;
+  node->takes_files = answer.takes_files;
   node->mtime_ms = answer.mtime_ms;
   node->size = answer.size;
   ++node->nlookup;
   return *node;
+}
+
+void Virtual::renew(const VirtualNode& node) noexcept {
+  const std::lock_guard guard(mutex_);
+  const auto found = nodes_.find(node.id);
+  if (found == nodes_.end()) return;
+  VirtualNode& kept = found->second;
+  kept.mode = node.mode;
+  kept.uid = node.uid;
+  kept.gid = node.gid;
+  kept.mtime_ms = node.mtime_ms;
+  kept.size = node.size;
 }
 
 void Virtual::forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept {
@@ -119,14 +143,40 @@ void Virtual::forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept {
   nodes_.erase(found);
 }
 
+namespace {
+
+VirtualAnswer failed_with(int error) {
+  VirtualAnswer answer;
+  answer.error = error;
+  return answer;
+}
+
+}  // namespace
+
 void Virtual::ask(Request& request, VirtualQuestion&& question, Continuation then) noexcept {
+  request.defer();
+  int error = 0;
   {
     const std::lock_guard guard(mutex_);
-    if (std::ranges::find(early_, request.header().unique) != early_.end()) return request.fail(EINTR);
-    question.token = next_token_++;
-    pending_[question.token] = {request.fd(), request.header().unique, std::move(then)};
+    if (abandoned_) {
+      error = ENOTCONN;
+    } else if (std::ranges::find(early_, request.header().unique) != early_.end()) {
+      error = EINTR;
+    } else {
+      question.token = next_token_++;
+      pending_[question.token] = {request.header().unique, std::move(then)};
+    }
   }
-  request.defer();
+  if (error != 0) return then(failed_with(error));
+  sink_(std::move(question));
+}
+
+void Virtual::tell(VirtualQuestion&& question) noexcept {
+  {
+    const std::lock_guard guard(mutex_);
+    if (abandoned_) return;
+    question.token = next_token_++;
+  }
   sink_(std::move(question));
 }
 
@@ -135,10 +185,12 @@ void Virtual::answer(std::uint64_t token, const VirtualAnswer& answer) noexcept 
   {
     const std::lock_guard guard(mutex_);
     const auto found = pending_.find(token);
-    if (found == pending_.end()) return;  // interrupted
+    if (found == pending_.end()) return;  // interrupted, or nobody waits
     pending = std::move(found->second);
     pending_.erase(found);
   }
+  // The kernel would never ask for such an operation again, on any file.
+  if (answer.error == ENOSYS) return pending.then(failed_with(EOPNOTSUPP));
   pending.then(answer);
 }
 
@@ -146,9 +198,10 @@ void Virtual::abandon() noexcept {
   std::unordered_map<std::uint64_t, Pending> waiting;
   {
     const std::lock_guard guard(mutex_);
+    abandoned_ = true;
     waiting.swap(pending_);
   }
-  for (const auto& [token, pending] : waiting) fail(pending.fd, pending.unique, ENOTCONN);
+  for (const auto& [token, pending] : waiting) pending.then(failed_with(ENOTCONN));
 }
 
 void Virtual::interrupt(std::uint64_t unique) noexcept {
@@ -167,7 +220,7 @@ void Virtual::interrupt(std::uint64_t unique) noexcept {
     pending = std::move(found->second);
     pending_.erase(found);
   }
-  fail(pending.fd, unique, EINTR);
+  pending.then(failed_with(EINTR));
   sink_(std::move(told));
 }
 
@@ -178,11 +231,17 @@ void Virtual::reply(int fd, std::uint64_t unique, const void* data, std::size_t 
 
 void Virtual::fail(int fd, std::uint64_t unique, int error) noexcept { device_.answer(fd, unique, -error, {}); }
 
+const RealName* Virtual::real_named(const VirtualNode& directory, const char* name) const noexcept {
+  if (!is_whole(directory)) return nullptr;
+  const auto found = std::ranges::find(real_, name, &RealName::name);
+  return found == real_.end() ? nullptr : &*found;
+}
+
 void Virtual::lookup(Request& request, const VirtualNode& parent) noexcept {
   if (parent.kind != VirtualKind::directory) return request.fail(ENOTDIR);
-  if (is_whole(parent) && real_.lookup && real_.name == request.text(0)) return real_.lookup(request);
+  if (const RealName* const real = real_named(parent, request.text(0)); real != nullptr) return real->lookup(request);
   VirtualQuestion question = question_of(parent, VirtualOp::lookup);
-  question.path = parent.path.empty() ? request.text(0) : parent.path + "/" + request.text(0);
+  question.path = path_in(parent, request.text(0));
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
   ask(request, std::move(question),
@@ -225,8 +284,9 @@ void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
   if (node.kind != VirtualKind::stream) {
     return with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode& shown) {
       fuse::AttrOut out{};
-      out.attr_valid = shown.kind == VirtualKind::snapshot ? 3600 : 0;  // a snapshot never changes
-      if (is_whole(shown)) out.attr_valid = kCachedSeconds;
+      // Nothing changes these, as long as a blob's node is not open for writing.
+      const bool stays = shown.kind == VirtualKind::snapshot || shown.kind == VirtualKind::blob || is_whole(shown);
+      out.attr_valid = stays ? kCachedSeconds : 0;
       fill(shown, out.attr);
       reply(fd, unique, &out, sizeof out);
     });
@@ -245,20 +305,29 @@ void Virtual::getattr(Request& request, const VirtualNode& node) noexcept {
   });
 }
 
+fuse::StatxOut Virtual::statx_of(const fuse::Attr& attr) noexcept {
+  fuse::StatxOut out{};
+  out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
+  out.stat.blksize = attr.blksize;
+  out.stat.nlink = attr.nlink;
+  out.stat.uid = attr.uid;
+  out.stat.gid = attr.gid;
+  out.stat.mode = static_cast<std::uint16_t>(attr.mode);
+  out.stat.ino = attr.ino;
+  out.stat.size = attr.size;
+  out.stat.blocks = attr.blocks;
+  out.stat.atime = {static_cast<std::int64_t>(attr.atime), attr.atimensec, 0};
+  out.stat.ctime = {static_cast<std::int64_t>(attr.ctime), attr.ctimensec, 0};
+  out.stat.mtime = {static_cast<std::int64_t>(attr.mtime), attr.mtimensec, 0};
+  return out;
+}
+
 void Virtual::statx(Request& request, const VirtualNode& node) noexcept {
   with_content(request, node, [this](int fd, std::uint64_t unique, const VirtualNode& shown) {
     fuse::Attr attr{};
     fill(shown, attr);
-    fuse::StatxOut out{};
+    fuse::StatxOut out = statx_of(attr);
     if (is_whole(shown)) out.attr_valid = kCachedSeconds;
-    out.stat.mask = 0x7ff;  // STATX_BASIC_STATS
-    out.stat.blksize = attr.blksize;
-    out.stat.nlink = attr.nlink;
-    out.stat.mode = static_cast<std::uint16_t>(attr.mode);
-    out.stat.ino = attr.ino;
-    out.stat.size = attr.size;
-    out.stat.blocks = attr.blocks;
-    out.stat.atime = out.stat.ctime = out.stat.mtime = {static_cast<std::int64_t>(attr.mtime), attr.mtimensec, 0};
     reply(fd, unique, &out, sizeof out);
   });
 }
@@ -332,7 +401,7 @@ void Virtual::write(Request& request, const VirtualNode& node) noexcept {
   });
 }
 
-void Virtual::tell(Request& request, const VirtualNode& node, VirtualOp op, std::uint64_t handle) noexcept {
+void Virtual::pass_on(Request& request, const VirtualNode& node, VirtualOp op, std::uint64_t handle) noexcept {
   VirtualQuestion question = question_of(node, op);
   question.handle = handle;
   const int fd = request.fd();
@@ -364,8 +433,7 @@ void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcep
       fuse::Dirent entry{};
       entry.ino = names[i].number != 0
                       ? names[i].number
-                      : inode_number(node.scope, node.directory,
-                                     node.path.empty() ? names[i].name : node.path + "/" + names[i].name);
+                      : inode_number(node.scope, node.directory, path_in(node, names[i].name.c_str()));
       entry.off = i + 1;
       entry.namelen = static_cast<std::uint32_t>(names[i].name.size());
       entry.type = kind_bits(names[i].kind) >> 12;
@@ -385,14 +453,15 @@ void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcep
   }
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
-  const bool has_real = is_whole(node) && real_.lookup;
-  auto answered = [this, fd, unique, piece, has_real, id = node.id](const VirtualAnswer& answer) {
+  auto answered = [this, fd, unique, piece, whole = is_whole(node), id = node.id](const VirtualAnswer& answer) {
     if (answer.error != 0) return fail(fd, unique, answer.error);
     auto names = std::make_shared<std::vector<VirtualName>>();
     names->push_back({".", VirtualKind::directory});
     names->push_back({"..", VirtualKind::directory});
     names->insert(names->end(), answer.names.begin(), answer.names.end());
-    if (has_real) names->push_back({real_.name, VirtualKind::directory, real_.number});
+    for (const RealName& real : real_) {
+      if (whole && real.listed) names->push_back({real.name, VirtualKind::directory, real.number});
+    }
     const std::string out = piece(*names);
     keep_listing(id, std::move(names));
     reply(fd, unique, out.data(), out.size());
@@ -403,6 +472,10 @@ void Virtual::list(Request& request, const VirtualNode& node, bool plus) noexcep
 void Virtual::serve(Request& request) noexcept {
   VirtualNode node;
   if (!find(request.nodeid(), node)) return request.fail(ESTALE);
+  serve(request, node);
+}
+
+void Virtual::serve(Request& request, const VirtualNode& node) noexcept {
   switch (request.header().opcode) {
     case fuse::LOOKUP:
       return lookup(request, node);
@@ -428,12 +501,12 @@ void Virtual::serve(Request& request) noexcept {
     case fuse::FLUSH: {
       const auto* const in = request.as<fuse::FlushIn>();
       if (in == nullptr || node.kind != VirtualKind::control) return request.done();
-      return tell(request, node, VirtualOp::flush, in->fh);
+      return pass_on(request, node, VirtualOp::flush, in->fh);
     }
     case fuse::RELEASE: {
       const auto* const in = request.as<fuse::ReleaseIn>();
       if (in == nullptr || node.kind == VirtualKind::snapshot) return request.done();
-      return tell(request, node, VirtualOp::release, in->fh);
+      return pass_on(request, node, VirtualOp::release, in->fh);
     }
     case fuse::FSYNC:
     case fuse::FSYNCDIR:
@@ -446,6 +519,15 @@ void Virtual::serve(Request& request) noexcept {
       return request.fail(EOPNOTSUPP);
     case fuse::LSEEK:
       return request.fail(EINVAL);
+    case fuse::POLL:
+      return request.fail(ENOSYS);  // every file is always ready; the kernel does not ask again
+    case fuse::IOCTL:
+      return request.fail(ENOTTY);
+    case fuse::TMPFILE:
+      return request.fail(EOPNOTSUPP);
+    case fuse::COPY_FILE_RANGE:
+    case fuse::COPY_FILE_RANGE_64:
+      return request.fail(EXDEV);  // the kernel reads and writes then
     case fuse::STATX:
       return statx(request, node);
     default:

@@ -8,7 +8,15 @@ import type { Commands } from '../views/host.js';
 import type { Users } from '../views/users.js';
 import type { WaitingLine } from '../waiting/line.js';
 
-export function mountCommands(keeper: Keeper, line: WaitingLine, reclaimer: Reclaimer, users: Users): Commands {
+export interface CommandParts {
+  keeper: Keeper;
+  line: WaitingLine;
+  reclaimer: Reclaimer;
+  users: Users;
+  importBlobs: Commands['importBlobs'];
+}
+
+export function mountCommands({ keeper, line, reclaimer, users, importBlobs }: CommandParts): Commands {
   const lots = new KeptLots(keeper);
   return {
     reserve: (path, bytes, options, by, wait) => line.reserve(path, bytes, options, by, wait),
@@ -16,6 +24,7 @@ export function mountCommands(keeper: Keeper, line: WaitingLine, reclaimer: Recl
     release: (path, by) => keeper.release(path, by),
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),
     reclaim: async (apply, low, by, onProgress) => reclaimer.reclaim(apply, low, by, onProgress),
+    importBlobs,
     lot: (request, by) => runLotFunction(lots, request, by, users.name),
   };
 }

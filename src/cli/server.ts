@@ -24,13 +24,14 @@ import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
 import { SPOOL } from '../engine/spool-directory.js';
 import { STORE } from '../engine/store-directory.js';
+import { StoreLots } from '../engine/store-lots.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
-import type { RemoteService } from '../service/remote-service.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
 import type { Commands } from '../views/host.js';
+import { StoreView } from '../views/store-view.js';
 import { Users } from '../views/users.js';
 import { REQUESTS_PATH } from '../waiting/box.js';
 import type { WaitingLine } from '../waiting/line.js';
@@ -39,8 +40,8 @@ import type { RemoteBox } from '../waiting/remote-box.js';
 import { startBox } from './box.js';
 import type { ProgressMessage, ReadyMessage } from './messages.js';
 import { mountCommands } from './mount-commands.js';
-import { mountHttp } from './mount-http.js';
 import { mountLine } from './mount-line.js';
+import { MountService } from './mount-service.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
 export interface ServerParts {
@@ -72,8 +73,9 @@ export class Server {
   readonly #spool: OwnLotStart;
   readonly #store: OwnLotStart;
   #box: RemoteBox | null = null;
-  /** null: none is asked for, or not yet there. */
-  #service: RemoteService | null = null;
+  readonly #service: MountService;
+  readonly #storeLots: StoreLots;
+  readonly #commands: Commands;
   /** Where the backing is reached. */
   readonly #view: string;
   readonly log: Log;
@@ -102,7 +104,7 @@ export class Server {
       server = new Server(parts, info, ledger, log);
       return { server, ready: await server.#begin() };
     } catch (error) {
-      if (server !== undefined) await Promise.all([server.#service?.finish(0), server.#box?.end()]);
+      if (server !== undefined) await Promise.all([server.#service.finish(0), server.#box?.end()]);
       await ledger?.close();
       await engine.stop();
       throw error;
@@ -126,9 +128,16 @@ export class Server {
       new OwnLotStart({ keeper: this.#keeper, directory, what, grant, uid: parts.uid });
     this.#spool = own(SPOOL, config.spoolGrant);
     this.#store = own(STORE, config.storeGrant);
+    this.#storeLots = new StoreLots(this.#keeper, directory);
     const { journalKeep } = config;
     const { allowOvertaking } = config;
     this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
+    const { uid } = parts;
+    const common = { keeper: this.#keeper, users: this.#users };
+    const importBlobs: Commands['importBlobs'] = (dir, by, onProgress) => this.#service.importBlobs(dir, by, onProgress);
+    this.#commands = mountCommands({ ...common, line: this.#line, reclaimer: this.#reclaimer, importBlobs });
+    const snapshot = () => this.#whole();
+    this.#service = new MountService({ ...common, config, storeLots: this.#storeLots, commands: this.#commands, uid, snapshot });
     this.#heartbeat = new Heartbeat({
       engine,
       ledger,
@@ -160,7 +169,7 @@ export class Server {
     const { engine, config } = this.#parts;
     await this.#line.stop();
     // It may have files of the mount open.
-    await this.#service?.finish(FINISH_MS);
+    await this.#service.finish(FINISH_MS);
     // Somebody else has unmounted it: what is at the mountpoint now is not ours.
     if (this.#hasEnded) return;
     try {
@@ -190,7 +199,7 @@ export class Server {
     const { engine } = this.#parts;
     await this.#end;
     this.#line.abandon();
-    await this.#service?.finish(FINISH_MS);
+    await this.#service.finish(FINISH_MS);
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
     await this.#heartbeat.stop();
@@ -223,10 +232,16 @@ export class Server {
       lots,
       waiting: this.#line.list(),
       requests: engine.requests(),
-      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles, ...(this.#service?.troubles ?? [])],
+      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles, ...this.#service.troubles],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
     return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
+  }
+
+  #whole(): Snapshot {
+    const seen = this.snapshot({ lot: DEFAULT_LOT_ID, directory: '/' });
+    if (seen === null) throw new Error('the default lot is gone');
+    return seen;
   }
 
   async #saveEnd(): Promise<void> {
@@ -239,32 +254,32 @@ export class Server {
 
   async #begin(): Promise<ReadyMessage> {
     const { config, engine } = this.#parts;
-    const commands = mountCommands(this.#keeper, this.#line, this.#reclaimer, this.#users);
     // First: where the address is taken, nothing has begun.
-    this.#service = await this.#listen(commands);
+    await this.#service.listen();
     engine.setPool(config.capacityBytes, config.marginBytes);
     const waiting = await this.#keeper.load();
+    this.#storeLots.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
     // After a clean end the ledger has it.
     const usage = counted === null ? [] : engine.usage().map(({ id, bytes, objects }) => ({ id, bytes, objects }));
     await this.#ledger.beginServing(usage, this.#firstLines(counted));
     for (const row of usage) this.#keeper.usage.isSaved(row);
+    this.#spool.prepare();
+    this.#store.prepare();
     const handler = new ViewHandler({
       host: {
         snapshot: (scope) => this.snapshot(scope),
         inScope: (lot) => this.#keeper.book.withDescendants(lot),
-        commands,
+        commands: this.#commands,
         journal: this.#ledger,
       },
       users: this.#users,
       clock: this.#parts.clock,
       log: this.log,
       readOnly: this.#daemon.readOnly,
-      store: null,
+      store: this.#storeView(),
       reply: (token, reply) => engine.reply(token, reply),
     });
-    this.#spool.prepare();
-    this.#store.prepare();
     const box = await this.#makeBox();
     this.#box = box;
     const mounted = await this.#mount(handler);
@@ -275,20 +290,19 @@ export class Server {
     const own = { spool: await this.#spool.settle(), store: await this.#store.settle() };
     if (box !== null) await this.#line.start(waiting, box);
     if (counted === null && !config.trust) void this.#verify();
-    this.#service?.serve();
+    const { readOnly, gcIntervalMs } = config;
+    await this.#service.serve(this.#store.isServed ? { readOnly, gcIntervalMs } : null, this.#store.isFilled);
     this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, ...own }, 'mounted');
     return this.#ready(counted !== null, own);
   }
 
-  async #listen(commands: Commands): Promise<RemoteService | null> {
-    const { config, uid } = this.#parts;
-    if (config.http === null) return null;
-    const snapshot = () => {
-      const seen = this.snapshot({ lot: DEFAULT_LOT_ID, directory: '/' });
-      if (seen === null) throw new Error('the default lot is gone');
-      return seen;
-    };
-    return mountHttp({ config, address: config.http, uid, commands, snapshot, keeper: this.#keeper, users: this.#users });
+  /** null: there is no store. */
+  #storeView(): StoreView | null {
+    if (!this.#store.isServed) return null;
+    const { config, uid, clock } = this.#parts;
+    const { storeMode: mode, readOnly } = config;
+    const gid = process.getgid?.() ?? 0;
+    return new StoreView({ store: this.#service.blobs, mode, uid, gid, readOnly, clock, log: this.log });
   }
 
   /** Makes the spool in which requests wait, and starts the process that uses it; null where there can be none. */
@@ -360,7 +374,8 @@ export class Server {
     // Those that the mount makes are no reservations, nor is the default lot.
     const made = [SPOOL_PATH, BLOBS_PATH].filter((path) => this.#keeper.book.at(path) !== undefined);
     const reservations = this.#keeper.book.size - 1 - made.length;
-    const http = this.#service === null ? null : formatAddress(this.#service.address);
+    const { address } = this.#service;
+    const http = address === null ? null : formatAddress(address);
     return {
       ...mounted,
       io: io === 'passthrough' ? io : 'cached',

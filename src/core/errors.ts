@@ -111,6 +111,7 @@ export const ERRORS = {
   /** `errno` in the details: ENOSPC or EMFILE. */
   SPOOL_WATCH_LIMIT: row('ENOSPC', 503, 1, "'{path}' cannot be watched: {limit} is reached"),
 
+  NO_STORE: row('ENXIO', 404, 1, 'this mount serves no store'),
   STORE_EXISTS: row('EEXIST', 500, 1, 'Blob {name} already exists'),
   STORE_NO_BLOB: row('ENOENT', 404, 1, "there is no blob '{name}'"),
   STORE_PENDING: row('EBUSY', 409, 1, "blob '{name}' is still being written"),

@@ -37,3 +37,27 @@ export interface BlobFiles {
   /** Throws STORE_NO_BLOB, STORE_PENDING. */
   removeBlob(name: string): Promise<void>;
 }
+
+/** The same of files that have to be had first, at each call anew. */
+export function blobFilesOf(files: () => Promise<BlobFiles>): BlobFiles {
+  return {
+    lookAtBlob: async (name) => (await files()).lookAtBlob(name),
+    logOfBlob: async (name) => (await files()).logOfBlob(name),
+    blobNames: async (after) => (await files()).blobNames(after),
+    openBlob: async (name) => (await files()).openBlob(name),
+    beginBlob: async (name, how) => (await files()).beginBlob(name, how),
+    commitBlob: async (upload) => (await files()).commitBlob(upload),
+    failBlob: async (upload, reason) => (await files()).failBlob(upload, reason),
+    removeBlob: async (name) => (await files()).removeBlob(name),
+  };
+}
+
+/** What the store asks about lots: by their names, and by what it keeps of them. */
+export interface StoreLotsHost {
+  /** Throws NO_SUCH_LOT. */
+  keptLot(name: string): Promise<string>;
+  /** Names by what is kept; one that is gone is not among them. */
+  lotNames(kept: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** The lot's directory in the store is there, and belongs to it from now on. */
+  prepareStoreLot(kept: string): Promise<void>;
+}

@@ -72,6 +72,7 @@ export class OwnLotStart {
   /** null: nothing was, and there is a lot, which stays as it is. */
   #asked: Granted | null = null;
   #isServed = false;
+  #isFilled = false;
   #reason = '';
 
   constructor(parts: OwnParts) {
@@ -83,7 +84,12 @@ export class OwnLotStart {
     return this.#isServed;
   }
 
-  /** And takes more. */
+  /** There was something in it before the mount. */
+  get isFilled(): boolean {
+    return this.#isFilled;
+  }
+
+  /** It is served, and takes more. */
   get takesMore(): boolean {
     return this.#isServed && !isNothing(this.#asked) && !this.#parts.keeper.parts.readOnly;
   }
@@ -140,6 +146,7 @@ export class OwnLotStart {
     }
     what.serve(engine);
     this.#isServed = true;
+    this.#isFilled = found === 'filled';
     return '';
   }
 

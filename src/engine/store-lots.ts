@@ -2,8 +2,10 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { noLot } from '../core/change.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import type { LotId } from '../core/lot.js';
+import type { StoreLotsHost } from '../core/store-files.js';
 import { BLOBS_DIRECTORY, BLOBS_PATH, LOTS_DIRECTORY } from '../core/store-layout.js';
 import type { Binding } from './engine.js';
 import type { Keeper } from './keeper.js';
@@ -35,8 +37,28 @@ export class StoreLots {
     }
   }
 
+  /** What the store asks about lots: it keeps their numbers. */
+  get host(): StoreLotsHost {
+    const { book } = this.#keeper;
+    return {
+      keptLot: async (name) => {
+        const lot = book.named(name);
+        if (lot === undefined) throw noLot(name);
+        return String(lot.id);
+      },
+      lotNames: async (kept) =>
+        new Map(
+          kept.flatMap((id): [string, string][] => {
+            const lot = book.get(Number(id));
+            return lot === undefined ? [] : [[id, lot.name]];
+          }),
+        ),
+      prepareStoreLot: (kept) => this.#prepare(Number(kept)),
+    };
+  }
+
   /** The directory of the lot belongs to it from now on; that of one that is gone is the store's own. Throws what the engine refuses. */
-  prepare(id: LotId): Promise<void> {
+  #prepare(id: LotId): Promise<void> {
     return this.#keeper.alone(async () => {
       const { engine } = this.#keeper.parts;
       if (this.#bound.has(id) || this.#keeper.book.get(id) === undefined) return;

@@ -76,7 +76,7 @@ export class HttpService {
 
   /** For a store that is served alone. The caller closes it afterwards. */
   static forStore(store: Store, options: ServiceOptions): Promise<HttpService> {
-    return HttpService.#listen(options, () => [storeRoutes({ store })]);
+    return HttpService.#listen(options, () => [storeRoutes({ store: () => store })]);
   }
 
   static async #listen(

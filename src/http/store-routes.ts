@@ -14,7 +14,8 @@ import { listingJson, listOptions } from './store-listing.js';
 import { isBelowStore, parseTarget } from './store-path.js';
 
 export interface StoreRoutesOptions {
-  store: Store;
+  /** May throw, which is what is answered then. */
+  store: () => Store;
   /** What `?lot=` may call the store's own lot. */
   ownLot?: string;
   /** Other lots, where there are any: they are called by their names here, and as the store keeps them there. */
@@ -108,7 +109,7 @@ async function health(request: IncomingMessage, response: ServerResponse): Promi
 }
 
 class StoreRoutes {
-  readonly #store: Store;
+  readonly #open: () => Store;
   readonly #ownLot: string;
   readonly #lots: LotNames;
   readonly #bodyIdleMs: number;
@@ -116,10 +117,14 @@ class StoreRoutes {
   readonly #heldBack = new WeakSet<IncomingMessage>();
 
   constructor({ store, ownLot = 'store', lots = AS_THEY_ARE, bodyIdleMs = BODY_IDLE_MS }: StoreRoutesOptions) {
-    this.#store = store;
+    this.#open = store;
     this.#ownLot = ownLot;
     this.#lots = lots;
     this.#bodyIdleMs = bodyIdleMs;
+  }
+
+  get #store(): Store {
+    return this.#open();
   }
 
   holdBack(request: IncomingMessage, response: ServerResponse): void {

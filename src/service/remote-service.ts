@@ -5,15 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError } from '../core/errors.js';
 import type { HttpAddress } from '../core/http-address.js';
-import type { HttpHost } from '../http/host.js';
 import { type Lines, type Log, linesOf } from '../log.js';
-import { Calls } from '../process/calls.js';
-import type { DaemonMethods, Listening, ServiceMethods } from './methods.js';
+import { Calls, type Remote } from '../process/calls.js';
+import type { DaemonMethods, Listening, ServiceMethods, StoreServing } from './methods.js';
 
 const NAME = 'the service process';
 
 /** After it has died: twice as long each time, until it has lived for long enough. */
 const FIRST_PAUSE_MS = 50;
+const SHORT_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 const LONG_ENOUGH_MS = 60_000;
 
@@ -23,8 +23,9 @@ const PROMPTLY_MS = 2000;
 export interface RemoteServiceParts {
   /** Starts the process, with a channel. */
   fork: () => ChildProcess;
-  host: HttpHost;
-  listening: Listening;
+  host: Omit<DaemonMethods, 'log'>;
+  /** null: nowhere. */
+  listening: Listening | null;
   log: Log;
   clock: Clock;
 }
@@ -41,46 +42,60 @@ export class RemoteService {
   readonly #parts: RemoteServiceParts;
   /** The last that was started; it may have died. */
   #running: Running;
-  #address: HttpAddress;
+  #address: HttpAddress | null;
   #isServing = false;
+  #store: StoreServing | null = null;
+  /** Resolves when the process serves, or cannot. */
+  #up: Promise<void> = Promise.resolve();
   /** Why nobody answers; null: all is well. */
   #trouble: string | null = null;
+  #storeTrouble: string | null = null;
   readonly #ending = new AbortController();
   #ended: Promise<void> | null = null;
 
-  /** Resolves when it listens: 503 until `serve`. Throws HTTP_FAILED, PROCESS_GONE. */
+  /** Resolves when it listens, where it is to: 503 until `serve`. Throws HTTP_FAILED, PROCESS_GONE. */
   static async start(parts: RemoteServiceParts): Promise<RemoteService> {
     const running = launch(parts);
     try {
-      return new RemoteService(parts, running, await running.calls.other.listen(parts.listening));
+      const { listening } = parts;
+      return new RemoteService(parts, running, listening && (await running.calls.other.listen(listening)));
     } catch (error) {
       await end(running);
       throw error;
     }
   }
 
-  private constructor(parts: RemoteServiceParts, running: Running, address: HttpAddress) {
+  private constructor(parts: RemoteServiceParts, running: Running, address: HttpAddress | null) {
     this.#parts = parts;
     this.#running = running;
     this.#address = address;
     void this.#keep();
   }
 
-  /** Where it listens: with the port that the system chose, which it keeps. */
-  get address(): HttpAddress {
+  /** Where it listens: with the port that the system chose, which it keeps. null: nowhere. */
+  get address(): HttpAddress | null {
     return this.#address;
   }
 
   /** What is wrong, one sentence each. */
   get troubles(): string[] {
-    return this.#trouble === null ? [] : [`the HTTP service does not answer: ${this.#trouble}`];
+    const dead = this.#trouble === null ? [] : [`the service process does not answer: ${this.#trouble}`];
+    return this.#storeTrouble === null ? dead : [...dead, `the store is not served: ${this.#storeTrouble}`];
   }
 
-  /** The mount is there. */
-  serve(): void {
+  /** The mount is there, with a store or without. Resolves when it is served, or cannot be. */
+  serve(store: StoreServing | null): Promise<void> {
     this.#isServing = true;
+    this.#store = store;
     // One that has died is told when there is another.
-    this.#running.calls.other.serve().catch(() => {});
+    this.#up = this.#serve(this.#running).catch(() => {});
+    return this.#up;
+  }
+
+  /** What it can be asked for, when it serves. What is under way when the process dies rejects with PROCESS_GONE. */
+  async methods(): Promise<Remote<ServiceMethods>> {
+    await this.#up;
+    return this.#running.calls.other;
   }
 
   /**
@@ -90,6 +105,10 @@ export class RemoteService {
   finish(withinMs: number): Promise<void> {
     this.#ended ??= this.#finish(withinMs);
     return this.#ended;
+  }
+
+  async #serve(running: Running): Promise<void> {
+    this.#storeTrouble = await running.calls.other.serve(this.#store);
   }
 
   async #finish(withinMs: number): Promise<void> {
@@ -110,18 +129,28 @@ export class RemoteService {
       if (clock() - this.#running.startedAtMs >= LONG_ENOUGH_MS) pauseMs = FIRST_PAUSE_MS;
       this.#trouble ??= `its process has died (${how})`;
       log.error({ reason: this.#trouble, pauseMs }, 'the service process is started again');
-      await sleep(pauseMs, undefined, { signal }).catch(() => {});
+      const again = this.#again(pauseMs);
+      // Who asks meanwhile waits for it, unless that would be long.
+      if (pauseMs <= SHORT_PAUSE_MS) this.#up = again;
+      await again;
       if (signal.aborted) return;
-      this.#running = launch(this.#parts);
-      await this.#begin(this.#running);
     }
+  }
+
+  async #again(pauseMs: number): Promise<void> {
+    const { signal } = this.#ending;
+    await sleep(pauseMs, undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+    this.#running = launch(this.#parts);
+    await this.#begin(this.#running);
   }
 
   async #begin(running: Running): Promise<void> {
     const { listening, log } = this.#parts;
     try {
-      this.#address = await running.calls.other.listen({ ...listening, address: this.#address });
-      if (this.#isServing) await running.calls.other.serve();
+      const { other } = running.calls;
+      if (listening !== null) this.#address = await other.listen({ ...listening, address: this.#address ?? listening.address });
+      if (this.#isServing) await this.#serve(running);
       this.#trouble = null;
       log.info({ pid: running.child.pid }, 'the service process serves again');
     } catch (error) {

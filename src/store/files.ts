@@ -68,7 +68,10 @@ export class StoreFiles implements BlobFiles {
   }
 
   async failBlob(upload: number, reason: string): Promise<void> {
-    if (this.#uploads.has(upload)) await this.#take(upload).fail(new Error(reason));
+    const given = this.#uploads.get(upload);
+    if (given === undefined) return;
+    this.#uploads.delete(upload);
+    await given.fail(new VreserveError('STORE_BROKEN_OFF', { name: shown(given.name), reason }));
   }
 
   async removeBlob(name: string): Promise<void> {

@@ -14,6 +14,8 @@ This directory is made by the vreserve daemon. It is in no listing, and there by
                 ('/' in a name is written %2F: lots/%2Fjob1)
   spool/NAME/   at the root of the mount: spools, real directories. mkdir spool/NAME makes one with
                 a queue 'new', mkdir spool/NAME/QUEUE a queue; rm -r takes them away
+  store/NAME    at the root of the mount: blobs. cp FILE store/NAME makes or replaces one when it is
+                closed, cat reads it, rm removes it; store/NAME.log tells what became of it
   control       takes commands, one a line
 
 A reservation is a promise of bytes to a path: nobody else can take them, and what is below the

@@ -1,5 +1,6 @@
 // /.vreserve/store as the kernel sees it: a directory with a file for each blob.
 
+import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { BlobBegin, BlobFile, BlobFiles } from '../core/store-files.js';
 import { BLOBS_PATH, STORE_DIRECTORY } from '../core/store-layout.js';
@@ -31,6 +32,7 @@ export interface StoreViewParts {
   uid: number;
   gid: number;
   readOnly: boolean;
+  clock: Clock;
   log: Log;
 }
 
@@ -73,13 +75,13 @@ export class StoreView {
   async lookup(path: string): Promise<VirtualReply> {
     const { mode, uid, gid } = this.#parts;
     if (path === STORE_DIRECTORY) {
-      return { node: { kind: 'directory', mode, uid, gid, mtimeMs: Date.now(), takesFiles: !this.#parts.readOnly } };
+      return { node: { kind: 'directory', mode, uid, gid, mtimeMs: this.#parts.clock(), takesFiles: !this.#parts.readOnly } };
     }
     const name = nameOf(path);
     const file = await this.#look(name);
     if (file !== null) return { node: this.#node(file) };
     if ((await this.#logOf(name)) === null) throw noFile();
-    return { node: { kind: 'snapshot', mode: this.#fileMode, uid, gid, mtimeMs: Date.now(), takesFiles: true } };
+    return { node: { kind: 'snapshot', mode: this.#fileMode, uid, gid, mtimeMs: this.#parts.clock(), takesFiles: true } };
   }
 
   async list(): Promise<VirtualReply> {
@@ -104,7 +106,11 @@ export class StoreView {
     const name = nameOf(path);
     await this.#closing.get(name);
     const real = await this.#begin(name, 'new', { handle, token }, signal);
-    return { node: this.#node({ state: 'Pending', sizeBytes: 0, modifiedAtMs: Date.now(), contentType: '' }), handle, real };
+    return {
+      node: this.#node({ state: 'Pending', sizeBytes: 0, modifiedAtMs: this.#parts.clock(), contentType: '' }),
+      handle,
+      real,
+    };
   }
 
   async open(

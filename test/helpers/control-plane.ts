@@ -20,6 +20,7 @@ import { RequestBox } from '../../src/waiting/box.js';
 import type { WaitingLine } from '../../src/waiting/line.js';
 import { makeBox } from '../../src/waiting/make-box.js';
 import { type Ask, MemoryEngine } from './memory-engine.js';
+import { noStore } from './no-store.js';
 
 export const AT_MS = Date.UTC(2026, 0, 1);
 
@@ -120,7 +121,7 @@ export async function controlPlane(
         return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
       },
       inScope: (lot) => keeper.book.withDescendants(lot),
-      commands: mountCommands(keeper, line, reclaimer, users),
+      commands: mountCommands({ keeper, line, reclaimer, users, importBlobs: noStore }),
       journal: ledger,
     },
     users,

@@ -21,8 +21,9 @@ export interface MountOptions {
   on?: 'disk' | 'tmpfs';
   /** Such as '256m'. */
   tmpfsSize?: string;
-  /** With a spool although no option says so: with the grant that `mount` takes by itself. */
+  /** With a spool, or a store, although no option says so: with the grant that `mount` takes by itself. */
   spool?: boolean;
+  store?: boolean;
   /** The mount covers its own backing directory. */
   inPlace?: boolean;
   /** Called with the backing directory before it is mounted. */
@@ -159,9 +160,12 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
 
   const start = async (args: readonly string[]): Promise<ReadyMessage> => {
     const words = options.inPlace ? ['mount', data] : ['mount', data, mnt];
-    // Tests compute headroom and name every lot: only those of the spool have one.
-    const spool = args.some((arg) => arg.startsWith('--spool-grant')) || options.spool === true ? [] : ['--spool-grant', '0'];
-    const { stdout } = await must(vreserve([...words, '--json', ...spool, ...args], identity));
+    // Tests compute headroom and name every lot: only those of the spool and the store have one.
+    const none = (['spool', 'store'] as const).flatMap((what) => {
+      const option = `--${what}-grant`;
+      return args.some((arg) => arg.startsWith(option)) || options[what] === true ? [] : [option, '0'];
+    });
+    const { stdout } = await must(vreserve([...words, '--json', ...none, ...args], identity));
     const ready = JSON.parse(stdout) as ReadyMessage;
     pids.add(ready.pid);
     return ready;

@@ -32,6 +32,7 @@ import { makeBox } from '../../src/waiting/make-box.js';
 import { AT_MS, ROOT } from './control-plane.js';
 import { CrashPoint, crashing } from './crashing.js';
 import { MemoryEngine } from './memory-engine.js';
+import { noStore } from './no-store.js';
 
 export const QUEUES = ['pending', 'granted', 'refused'] as const;
 export type Queue = (typeof QUEUES)[number];
@@ -161,7 +162,7 @@ export class WaitingWorld {
     const rows = await keeper.load();
     const line = mountLine(keeper, { allowOvertaking: this.allowOvertaking, keepMs: this.keepMs });
     const reclaimer = new Reclaimer({ keeper, view: this.directory, high: null, low: 0.85 });
-    const commands = mountCommands(keeper, line, reclaimer, users);
+    const commands = mountCommands({ keeper, line, reclaimer, users, importBlobs: noStore });
     const told = new ToldBox(seenAt);
     const box = this.#isWatched ? new RequestBox(seenAt) : told;
     const hear = (names: readonly (string | null)[]) => {

@@ -6,7 +6,7 @@ import { Store } from '../../src/store/store.js';
 const [, , dir = '', socketPath = '', gcIntervalMs = '5000'] = process.argv;
 const store = await Store.open(dir, { gcIntervalMs: Number(gcIntervalMs) });
 const app = fastify({ forceCloseConnections: true });
-await app.register(storeRoutes({ store }));
+await app.register(storeRoutes({ store: () => store }));
 await app.listen({ path: socketPath });
 process.stdout.write('ready\n');
 process.on('SIGTERM', () => {

@@ -31,7 +31,7 @@ export async function serve(t: Teardown, routes: Partial<StoreRoutesOptions> = {
     version: 'test',
     stage: () => 'serving',
     plugins: [
-      storeRoutes({ store, ...routes }),
+      storeRoutes({ store: () => store, ...routes }),
       (other, _, done) => {
         other.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, parsed) => parsed(null, body));
         other.post('/other', async () => 'taken');

@@ -1,0 +1,47 @@
+// Real directories below the root's own `.vreserve`: the spool, and where the data of blobs are.
+#include "ops.h"
+
+namespace vreserve {
+
+namespace {
+
+constexpr const char* kOwn = ".vreserve";
+
+// The directory `name`, held, or null with `error` set (-errno).
+Inode* hold_directory(Inodes& inodes, Inode& parent, const char* name, int& error) noexcept {
+  const SharedFd directory = inodes.directory(parent, error);
+  error = -error;
+  if (!directory) return nullptr;
+  struct stat st {};
+  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    error = -errno;
+  } else if (!S_ISDIR(st.st_mode)) {
+    error = -ENOTDIR;
+  } else if (st.st_dev != inodes.device()) {
+    error = -EXDEV;
+  }
+  Inode* const inode = error == 0 ? inodes.learn(parent, name, st, 0) : nullptr;
+  if (error == 0 && inode == nullptr) error = -ENOMEM;
+  return inode;
+}
+
+}  // namespace
+
+int Engine::serve_own(const char* name, bool listed, Inode*& inode) noexcept {
+  int error = 0;
+  Inode* const own = own_ != nullptr ? own_ : hold_directory(inodes, inodes.root(), kOwn, error);
+  if (own == nullptr) return error;
+  Inode* const served = hold_directory(inodes, *own, name, error);
+  if (served == nullptr) {
+    if (own_ == nullptr) inodes.drop(*own);
+    return error;
+  }
+  own_ = own;
+  inode = served;
+  virtuals.add_real({name, served->number, listed, [this](Request& request) { op_lookup(*this, request, *own_); }});
+  return 0;
+}
+
+int Engine::serve_store() noexcept { return serve_own("blobs", false, store_); }
+
+}  // namespace vreserve
