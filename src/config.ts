@@ -57,6 +57,8 @@ export interface MountConfig {
   /** Permission bits of the socket. */
   httpMode: number;
   httpTokenFile: string | null;
+  /** Path of the socket for container engines; null: none. */
+  volumePlugin: string | null;
   /** null: `.vreserve/daemon.log` of the backing, or stderr in the foreground. */
   logFile: string | null;
   logLevel: LogLevel;
@@ -155,6 +157,7 @@ function defaultConfig(uid: number): MountConfig {
     httpAny: false,
     httpMode: 0o600,
     httpTokenFile: null,
+    volumePlugin: null,
     logFile: null,
     logLevel: 'info',
     foreground: false,

@@ -1,6 +1,7 @@
 // The public API: what programs may import from the package.
 
-export { Lots, type LotsContext, type LotsOptions, type PastOptions } from './client/lots.js';
+export type { PastOptions } from './client/lot-calls.js';
+export { Lots, type LotsContext, type LotsOptions } from './client/lots.js';
 export { formatBytes, MAX_BYTES, parseBytes } from './core/bytes.js';
 export { asVreserveError, ERRORS, type ErrorCode, type ErrorDetails, VreserveError } from './core/errors.js';
 export type { EventName, JournalEvent } from './core/events.js';

@@ -4,7 +4,7 @@ import type { JournalKeep, MountConfig, OwnGrant } from './config.js';
 import { parseBytes } from './core/bytes.js';
 import { parseDurationMs, parseTimerMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
-import { parseHttpAddress } from './core/http-address.js';
+import { parseHttpAddress, parseSocketPath } from './core/http-address.js';
 import { parsePercent } from './core/percent.js';
 import { LEAST_GC_INTERVAL_MS } from './core/store-layout.js';
 
@@ -175,6 +175,13 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     default: 'none is asked for',
     help: 'ask over HTTP for the token in this file; else who connects may do all',
     set: (text) => ({ httpTokenFile: nonEmpty('http-token-file', text) }),
+  },
+  'volume-plugin': {
+    kind: 'value',
+    unit: 'PATH',
+    default: 'none',
+    help: 'serve volumes of containers on this socket, such as /run/docker/plugins/vreserve.sock',
+    set: (text) => ({ volumePlugin: parseSocketPath(text) }),
   },
   log: {
     kind: 'value',

@@ -38,7 +38,7 @@ async function checkLive(mountpoint: string, repair: boolean): Promise<CheckRepo
     if (progress) line.update(`${formatCount(progress.files)} files, ${formatBytes(progress.bytes)}`, null);
   };
   try {
-    return await sendControl<CheckReport>(mountpoint, { cmd: 'check', repair, progress: line.isShown }, onProgress);
+    return await sendControl<CheckReport>(mountpoint, { cmd: 'check', repair, progress: line.isShown }, { onProgress });
   } finally {
     line.clear();
   }

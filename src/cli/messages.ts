@@ -53,6 +53,8 @@ export interface ReadyMessage {
   storeReason: string;
   /** Where the HTTP service is, such as `http://127.0.0.1:8188` or `unix:/run/vreserve.sock`; null: there is none. */
   http: string | null;
+  /** The socket for container engines; null: there is none. */
+  volumePlugin: string | null;
   /** Usage was counted from the backing (first mount, or after an unclean end). */
   counted: boolean;
 }

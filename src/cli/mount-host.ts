@@ -1,4 +1,4 @@
-// What the HTTP service of a mount asks for, from the keeper and the rooms beside it.
+// What the service process asks for, from the keeper and the rooms beside it.
 
 import { compareBytes } from '../core/bytes.js';
 import { noLot } from '../core/change.js';
@@ -11,7 +11,10 @@ import type { LotAsJson } from '../lots/queries.js';
 import type { By, Commands, LotRequest } from '../views/host.js';
 import { reportText } from '../views/json.js';
 import { renderMetrics } from '../views/metrics.js';
+import { commandRunner } from '../views/run.js';
 import type { Users } from '../views/users.js';
+import type { VolumeHost } from '../volumes/host.js';
+import { mountVolumes } from './mount-volumes.js';
 
 export interface MountHostParts {
   keeper: Keeper;
@@ -23,11 +26,15 @@ export interface MountHostParts {
   snapshot: () => Snapshot;
 }
 
-export function mountHost({ keeper, commands, users, uid, snapshot }: MountHostParts): HttpHost {
+/** What is done at once is not withdrawn. */
+const NOBODY_LEAVES = new AbortController().signal;
+
+export function mountHost({ keeper, commands, users, uid, snapshot }: MountHostParts): HttpHost & VolumeHost {
   const { engine, ledger, clock } = keeper.parts;
   const { book } = keeper;
   const by = administrator(uid);
   const lot = (request: LotRequest) => commands.lot(request, by);
+  const run = commandRunner(commands, by, snapshot, users.name);
   const status = (each: Lot) => statusOf(each, (id) => book.get(id), clock());
   const showLot = async (name: string, recursive: boolean) => {
     const found = book.named(name);
@@ -43,9 +50,11 @@ export function mountHost({ keeper, commands, users, uid, snapshot }: MountHostP
     return asked.status === undefined || asked.status === status(found);
   };
   return {
+    ...mountVolumes(keeper, lot),
+    command: (command) => run(command, () => {}, NOBODY_LEAVES),
     lot,
     showLot,
-    reserve: async (path, bytes) => void (await commands.reserve(path, bytes, {}, by, null)),
+    reserve: async (path, bytes, options) => void (await commands.reserve(path, bytes, options, by, null)),
     release: async (path) => void (await commands.release(path, by)),
     reservations: async () => {
       const found = new Map<string, number>();

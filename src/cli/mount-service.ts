@@ -8,7 +8,7 @@ import { isWithin } from '../core/paths.js';
 import { type BlobFiles, blobFilesOf } from '../core/store-files.js';
 import type { StoreLots } from '../engine/store-lots.js';
 import type { Remote } from '../process/calls.js';
-import type { Listening, ServiceMethods, StoreServing } from '../service/methods.js';
+import type { Listening, ServiceMethods, Serving, Sockets } from '../service/methods.js';
 import { RemoteService } from '../service/remote-service.js';
 import type { By } from '../views/host.js';
 import { type MountHostParts, mountHost } from './mount-host.js';
@@ -24,8 +24,8 @@ export class MountService {
   readonly #parts: MountServiceParts;
   #starting: Promise<RemoteService> | null = null;
   #service: RemoteService | null = null;
-  #store: StoreServing | null = null;
-  #isServing = false;
+  /** null: the mount is not there yet. */
+  #serving: Serving | null = null;
   #isEnding = false;
   #onImport: (progress: ImportProgress) => void = () => {};
   #importing: Promise<unknown> = Promise.resolve();
@@ -46,27 +46,31 @@ export class MountService {
   /** Before anything else is begun: listens where it is to, and answers 503. Throws HTTP_FAILED, TOKEN_FAILED. */
   async listen(): Promise<void> {
     const { config, keeper } = this.#parts;
-    const { http: address, httpTokenFile } = config;
-    if (address === null) return;
-    if ('socketPath' in address && isWithin(address.socketPath, config.mountpoint)) {
-      throw new VreserveError('HTTP_FAILED', {
-        address: formatAddress(address),
-        errno: 'EINVAL',
-        reason: 'it lies in the mount',
-      });
-    }
-    const token = httpTokenFile === null ? null : readToken(httpTokenFile);
-    await this.#start({ address, socketMode: config.httpMode, token });
-    if (token !== null || isLoopback(address)) return;
+    const { http: address, volumePlugin } = config;
+    const http = address === null ? null : this.#listening(address);
+    if (volumePlugin !== null) this.#refuseInMount({ socketPath: volumePlugin });
+    if (http === null && volumePlugin === null) return;
+    await this.#start({ http, volumePlugin });
+    if (http === null || http.token !== null || isLoopback(http.address)) return;
     keeper.parts.log.warn({ http: this.address }, 'the HTTP service asks nobody who they are');
   }
 
-  /** The mount is there; `store` null: it has none. One that holds something is opened at once: what a crash has left of it goes. */
-  async serve(store: StoreServing | null, isFilled: boolean): Promise<void> {
-    this.#store = store;
-    this.#isServing = true;
-    if (this.#service !== null) await this.#service.serve(store);
-    else if (store !== null && isFilled) await this.#methods();
+  #listening(address: HttpAddress): Listening {
+    const { httpTokenFile, httpMode: socketMode } = this.#parts.config;
+    this.#refuseInMount(address);
+    return { address, socketMode, token: httpTokenFile === null ? null : readToken(httpTokenFile) };
+  }
+
+  #refuseInMount(address: HttpAddress): void {
+    if (!('socketPath' in address) || !isWithin(address.socketPath, this.#parts.config.mountpoint)) return;
+    throw new VreserveError('HTTP_FAILED', { address: formatAddress(address), errno: 'EINVAL', reason: 'it lies in the mount' });
+  }
+
+  /** The mount is there. A store that holds something is opened at once: what a crash has left of it goes. */
+  async serve(serving: Serving, isFilled: boolean): Promise<void> {
+    this.#serving = serving;
+    if (this.#service !== null) await this.#service.serve(serving);
+    else if (serving.store !== null && isFilled) await this.#methods();
   }
 
   /** The store as files. */
@@ -80,7 +84,6 @@ export class MountService {
     rights.checkWhole(by, 'import');
     if (readOnly) throw new VreserveError('READ_ONLY');
     const imported = this.#importing.then(async () => {
-      if (this.#store === null) throw new VreserveError('NO_STORE');
       this.#onImport = onProgress;
       return (await this.#methods()).importBlobs(dir);
     });
@@ -97,16 +100,16 @@ export class MountService {
   /** Starts it where it is not there yet. */
   async #methods(): Promise<Remote<ServiceMethods>> {
     if (this.#isEnding) throw new VreserveError('ENDING');
-    if (!this.#isServing) throw new VreserveError('STARTING');
-    return (await this.#start(null)).methods();
+    if (this.#serving === null) throw new VreserveError('STARTING');
+    return (await this.#start({ http: null, volumePlugin: null })).methods();
   }
 
-  #start(listening: Listening | null): Promise<RemoteService> {
-    this.#starting ??= this.#launch(listening);
+  #start(sockets: Sockets): Promise<RemoteService> {
+    this.#starting ??= this.#launch(sockets);
     return this.#starting;
   }
 
-  async #launch(listening: Listening | null): Promise<RemoteService> {
+  async #launch(sockets: Sockets): Promise<RemoteService> {
     const { config, storeLots, ...parts } = this.#parts;
     const { mountpoint, logLevel } = config;
     const { log, clock } = parts.keeper.parts;
@@ -114,11 +117,11 @@ export class MountService {
       const service = await RemoteService.start({
         fork: () => forkService(mountpoint, logLevel),
         host: { ...mountHost(parts), ...storeLots.host, importProgress: (progress) => this.#onImport(progress) },
-        listening,
+        sockets,
         log,
         clock,
       });
-      if (this.#isServing) await service.serve(this.#store);
+      if (this.#serving !== null) await service.serve(this.#serving);
       this.#service = service;
       return service;
     } catch (error) {

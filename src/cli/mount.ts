@@ -29,8 +29,10 @@ export const mount: Command = {
     const { backing, mountpoint, recovered } = checkPlaces(asked.backing, asked.mountpoint);
     if (recovered) note(`the mount at ${mountpoint} had lost its daemon; it was detached and is mounted anew`);
     const logFile = asked.logFile === null ? null : resolve(asked.logFile);
+    const volumePlugin = asked.volumePlugin === null ? null : resolve(asked.volumePlugin);
     const httpTokenFile = asked.httpTokenFile === null ? null : resolve(asked.httpTokenFile);
-    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http: resolved(asked.http), httpTokenFile };
+    const http = resolved(asked.http);
+    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http, httpTokenFile, volumePlugin };
     const daemon = startDaemon(config);
     const ready = await whenReady(daemon, config);
     if (config.json) printJson(ready);
@@ -140,6 +142,7 @@ function summary(ready: ReadyMessage): string[] {
       ['  spool', ownLine(ready.spool, ready.spoolReason)],
       ['  store', ownLine(ready.store, ready.storeReason)],
       ...(ready.http === null ? [] : [['  http', ready.http]]),
+      ...(ready.volumePlugin === null ? [] : [['  volumes', ready.volumePlugin]]),
     ]),
   ];
 }

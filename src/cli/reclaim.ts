@@ -58,7 +58,7 @@ async function send(mountpoint: string, request: { apply: boolean; low?: string 
     line.update(what, ofBytes === 0 ? files / Math.max(1, ofFiles) : bytes / ofBytes);
   };
   try {
-    return await sendControl<ReclaimReport>(mountpoint, { cmd: 'reclaim', ...request, progress: line.isShown }, onProgress);
+    return await sendControl<ReclaimReport>(mountpoint, { cmd: 'reclaim', ...request, progress: line.isShown }, { onProgress });
   } finally {
     line.clear();
   }

@@ -291,7 +291,8 @@ export class Server {
     if (box !== null) await this.#line.start(waiting, box);
     if (counted === null && !config.trust) void this.#verify();
     const { readOnly, gcIntervalMs } = config;
-    await this.#service.serve(this.#store.isServed ? { readOnly, gcIntervalMs } : null, this.#store.isFilled);
+    const store = this.#store.isServed ? { gcIntervalMs } : null;
+    await this.#service.serve({ readOnly, store }, this.#store.isFilled);
     this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, ...own }, 'mounted');
     return this.#ready(counted !== null, own);
   }
@@ -376,8 +377,10 @@ export class Server {
     const reservations = this.#keeper.book.size - 1 - made.length;
     const { address } = this.#service;
     const http = address === null ? null : formatAddress(address);
+    const { volumePlugin } = this.#parts.config;
     return {
       ...mounted,
+      volumePlugin,
       io: io === 'passthrough' ? io : 'cached',
       ioReason,
       reservations,

@@ -70,9 +70,10 @@ function intoMount(
   onProgress: (progress: ImportProgress) => void,
   progress: boolean,
 ): Promise<ImportReport> {
-  return sendControl<ImportReport>(mountpoint, { cmd: 'import', dir, progress }, (reply) => {
+  const tell = (reply: Record<string, unknown>) => {
     if (reply.progress !== undefined) onProgress(reply.progress as ImportProgress);
-  });
+  };
+  return sendControl<ImportReport>(mountpoint, { cmd: 'import', dir, progress }, { onProgress: tell });
 }
 
 /** null: it is no mountpoint of ours, so it is a directory. */

@@ -68,6 +68,13 @@ export const ERRORS = {
   HTTP_FAILED: row('EIO', 500, 1, 'the service cannot listen on {address}: {reason}'),
   TOKEN_FAILED: row('EIO', 500, 1, "the token file '{path}' cannot be used: {reason}"),
 
+  /** Of the client alone. After BROKEN_OFF and NO_ANSWER it may have been done; UNREACHABLE: nothing was. */
+  UNREACHABLE: row('ECONNREFUSED', 503, 1, '{where} cannot be reached: {reason}'),
+  BROKEN_OFF: row('ECONNRESET', 502, 1, '{where} broke off before it had answered; it may have been done all the same'),
+  NO_ANSWER: row('ETIMEDOUT', 504, 1, '{where} gave no answer within {timeoutMs} ms; it may be done all the same'),
+  BAD_ANSWER: row('EBADMSG', 502, 1, 'the answer of {where} is not understood: {reason}'),
+  CLIENT_CLOSED: row('ESHUTDOWN', 503, 1, 'the client is closed'),
+
   LEDGER_FOREIGN: row('EIO', 500, 1, '{file} is not a vreserve ledger ({reason}); it was left as it is'),
   LEDGER_DAMAGED: row('EIO', 500, 1, 'the ledger {file} is damaged ({reason}); it was left as it is'),
   LEDGER_NEWER: row('EIO', 500, 1, 'the ledger {file} was written by a newer vreserve (format {found}, this one knows {known})'),
@@ -121,12 +128,25 @@ export const ERRORS = {
   STORE_BROKEN_OFF: row('ECANCELED', 400, 1, 'the upload of blob {name} broke off: {reason}'),
   STORE_IDLE: row('ETIMEDOUT', 408, 1, 'nothing of the body came for {seconds} seconds'),
   STORE_CHANGED: row('ESTALE', 412, 1, 'blob {name} is not as the request wants it: {reason}'),
+  STORE_BAD_RANGE: row('ERANGE', 416, 1, 'blob {name} has {sizeBytes} bytes: there is nothing from {start} on'),
   STORE_PAYLOAD_DAMAGED: row('EIO', 500, 1, 'the bytes of blob {name} are not what was stored: {reason}'),
   STORE_IN_USE: row('EBUSY', 409, 1, "the store '{path}' is in use by another process"),
   STORE_CLOSED: row('ESHUTDOWN', 503, 1, 'the store is closed'),
   STORE_FOREIGN: row('EIO', 500, 1, "'{path}' is not a store of vreserve ({reason}); it was left as it is"),
   STORE_NEWER: row('EIO', 500, 1, "the store '{path}' was written by a newer vreserve (format {found}, this one knows {known})"),
   STORE_NOT_ORIGINAL: row('EINVAL', 400, 1, "'{path}' is not a data directory of go-storage-server: {reason}"),
+
+  VOLUME_BAD_NAME: row('EINVAL', 400, 2, "'{name}' cannot be the name of a volume: {reason}"),
+  VOLUME_BAD_OPTION: row('EINVAL', 400, 2, "option '{option}': {reason}"),
+  VOLUME_UNKNOWN: row('ENOENT', 404, 1, "there is no volume '{name}'"),
+  VOLUME_IN_USE: row('EBUSY', 409, 1, "volume '{name}' is in use: {reason}"),
+  VOLUME_SMALLER: row(
+    'EEXIST',
+    409,
+    1,
+    "volume '{name}' is there already with more: {reason}; vreserve reserve makes it smaller",
+  ),
+  VOLUMES_FOREIGN: row('EEXIST', 409, 1, "'{path}' cannot hold volumes: {reason}"),
 
   /** The system refused; `errno` in the details says how. */
   SYSTEM: row('EIO', 500, 1, '{reason}'),

@@ -8,16 +8,13 @@ export type HttpAddress = { host: string; port: number } | { socketPath: string 
 /** What sockaddr_un has room for, in bytes. */
 const MOST_SOCKET_PATH = 107;
 
+const UNIX = 'unix:';
+
 const HOST_AND_PORT = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]\s/]+)):([0-9]{1,5})$/;
 
 /** `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`. Throws USAGE. */
 export function parseHttpAddress(text: string): HttpAddress {
-  if (text.startsWith('unix:')) {
-    const socketPath = text.slice('unix:'.length);
-    const bytes = Buffer.byteLength(socketPath);
-    if (bytes > 0 && bytes <= MOST_SOCKET_PATH && !socketPath.includes('\0')) return { socketPath };
-    throw new VreserveError('USAGE', { reason: `unix: needs a path of at most ${MOST_SOCKET_PATH} bytes` });
-  }
+  if (text.startsWith(UNIX)) return { socketPath: parseSocketPath(text) };
   const [, ipv6, name, digits] = HOST_AND_PORT.exec(text) ?? [];
   const host = ipv6 ?? name;
   const port = Number(digits);
@@ -25,6 +22,14 @@ export function parseHttpAddress(text: string): HttpAddress {
   throw new VreserveError('USAGE', {
     reason: `'${text}' is no address: write 127.0.0.1:8188, [::1]:8188 or unix:/run/vreserve.sock`,
   });
+}
+
+/** `PATH` or `unix:PATH`. Throws USAGE. */
+export function parseSocketPath(text: string): string {
+  const path = text.startsWith(UNIX) ? text.slice(UNIX.length) : text;
+  const bytes = Buffer.byteLength(path);
+  if (bytes > 0 && bytes <= MOST_SOCKET_PATH && !path.includes('\0')) return path;
+  throw new VreserveError('USAGE', { reason: `a socket needs a path of at most ${MOST_SOCKET_PATH} bytes` });
 }
 
 /** Whether only the machine itself can connect. */

@@ -96,7 +96,7 @@ function sendError(thrown: FastifyError | unknown, request: FastifyRequest, repl
 }
 
 /** What fastify refused by itself gets a code of ours. */
-function asOurs(thrown: unknown): VreserveError {
+export function asOurs(thrown: unknown): VreserveError {
   if (!(thrown instanceof Error) || thrown instanceof VreserveError) return asVreserveError(thrown);
   const { statusCode = 500, message, validation } = thrown as FastifyError;
   if (validation !== undefined) return new VreserveError('BAD_REQUEST', { reason: message }, { cause: thrown });

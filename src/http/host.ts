@@ -2,7 +2,8 @@
 
 import type { LotStatus } from '../core/phase.js';
 import type { LotAsJson } from '../lots/queries.js';
-import type { JournalReader, LotRequest } from '../views/host.js';
+import type { ControlCommand } from '../views/command-line.js';
+import type { JournalReader, LotRequest, ReserveOptions } from '../views/host.js';
 
 /** What the original API is about: bytes for paths, on volumes. */
 export interface Volumes {
@@ -34,11 +35,13 @@ export interface LotsAsked {
 /** A mount. Who asks is the daemon's user: whoever may connect is an administrator. Methods reject with VreserveError. */
 export interface HttpHost extends Journal {
   /** As the command; nobody waits. Paths are those in the mount. */
-  reserve(path: string, bytes: number): Promise<void>;
+  reserve(path: string, bytes: number, options: ReserveOptions): Promise<void>;
   /** No error where nothing is reserved. */
   release(path: string): Promise<void>;
   /** Of every reservation: its path, and its dedicated bytes. */
   reservations(): Promise<ReadonlyMap<string, number>>;
+  /** A command that does not wait, with the reply that `control` gives. */
+  command(command: ControlCommand): Promise<object>;
   /** One of LotMan's functions. */
   lot(request: LotRequest): Promise<unknown>;
   /** Throws NO_SUCH_LOT. */

@@ -28,12 +28,12 @@ export class MountedVolume implements Volumes {
       const room = await this.#host.room(DEFAULT_LOT_NAME);
       throw new VreserveError('NO_SPACE', { path, availableBytes: Math.max(0, room.bytes) });
     }
-    await this.#host.reserve(this.#inMount(path), Number(bytes));
+    await this.#host.reserve(pathInMount(path, this.#mountpoint), Number(bytes), {});
   }
 
   async release(path: string): Promise<void> {
     try {
-      if (path.startsWith('/')) await this.#host.release(this.#inMount(path));
+      if (path.startsWith('/')) await this.#host.release(pathInMount(path, this.#mountpoint));
     } catch (error) {
       if (!(error instanceof VreserveError)) throw error;
       const isNowhere = NO_PLACE.has(error.code) || (error.code === 'SYSTEM' && NO_PLACE_ERRNO.has(error.errno));
@@ -49,9 +49,9 @@ export class MountedVolume implements Volumes {
     for (const [name, bytes] of await this.#reservations.run()) found.set(joinBelow(above, name), bytes);
     return found;
   }
+}
 
-  /** A path of the host below the mountpoint is taken as such. */
-  #inMount(path: string): string {
-    return isWithin(path, this.#mountpoint) ? relativeTo(path, this.#mountpoint) : path;
-  }
+/** A path of the host below the mountpoint is taken as such. */
+export function pathInMount(path: string, mountpoint: string): string {
+  return isWithin(path, mountpoint) ? relativeTo(path, mountpoint) : path;
 }

@@ -9,7 +9,9 @@ import { errnoOf, VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress } from '../core/http-address.js';
 import type { Log } from '../log.js';
 import type { Store } from '../store/store.js';
+import type { VolumeDriver } from '../volumes/driver.js';
 import { buildApp, type Stage } from './app.js';
+import { commandRoutes } from './command-routes.js';
 import type { HttpHost, Volumes } from './host.js';
 import { lotRoutes } from './lot-routes.js';
 import { mountRoutes } from './mount-routes.js';
@@ -17,6 +19,7 @@ import { MountedVolume } from './mounted.js';
 import { originalRoutes } from './original-routes.js';
 import { storeRoutes } from './store-routes.js';
 import { UnderWay } from './under-way.js';
+import { volumeRoutes } from './volume-routes.js';
 
 /** How often an address that is in use is tried again. */
 const AGAIN_MS = 50;
@@ -62,6 +65,7 @@ export class HttpService {
     };
     const plugins = (signal: AbortSignal) => [
       originalRoutes(new MountedVolume(host, mountpoint), tell),
+      commandRoutes(host, mountpoint),
       lotRoutes(host),
       mountRoutes(host, signal),
       ...more,
@@ -77,6 +81,12 @@ export class HttpService {
   /** For a store that is served alone. The caller closes it afterwards. */
   static forStore(store: Store, options: ServiceOptions): Promise<HttpService> {
     return HttpService.#listen(options, () => [storeRoutes({ store: () => store })]);
+  }
+
+  /** For volumes of containers: the plugin protocol alone. `driver` is asked for once it serves, and may throw. */
+  static forPlugin(driver: () => VolumeDriver, options: ServiceOptions): Promise<HttpService> {
+    const tell = (error: unknown, url: string) => options.log.error({ err: error, url }, 'a call of a container engine failed');
+    return HttpService.#listen(options, () => [volumeRoutes(driver, tell)]);
   }
 
   static async #listen(

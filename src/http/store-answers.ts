@@ -10,6 +10,9 @@ export interface Answer {
   body: string;
 }
 
+/** Of a refusal: the code of our table, for programs, since the body is the original's. */
+const CODE_HEADER = 'vreserve-code';
+
 const TEXT = 'text/plain; charset=utf-8';
 
 export const HEALTHY: Answer = { status: 200, headers: { 'content-type': TEXT }, body: '"Ok!"\n' };
@@ -34,8 +37,9 @@ export function movedTo(location: string, isRead: boolean): Answer {
 export function failure(thrown: unknown): Answer {
   const error = asVreserveError(thrown);
   if (error.code === 'STORE_NO_BLOB') return NO_BLOB;
-  const { httpStatus: code, message } = error;
-  return refusal(code, code === 500 ? `an unexpected internal error has occurred: "${message}"` : message);
+  const { httpStatus: status, message } = error;
+  const answer = refusal(status, status === 500 ? `an unexpected internal error has occurred: "${message}"` : message);
+  return { ...answer, headers: { ...answer.headers, [CODE_HEADER]: error.code } };
 }
 
 /** `{"code":…,"text":…}` and a newline. */

@@ -199,7 +199,7 @@ class StoreRoutes {
     if (request.headers['content-range'] !== undefined) return refusal(400, 'a part of a blob cannot be stored: Content-Range');
     const isNew = request.method === 'POST';
     const lot = query.get('lot');
-    const upload = await this.#store.begin(name, isNew ? 'create' : 'update', {
+    const upload = await this.#store.begin(name, isNew ? 'create' : query.get('create') === 'true' ? 'replace' : 'update', {
       contentType: typeOf(request),
       announcedBytes: announcedBody(request).bytes,
       expect: expectationOf(request.headers),

@@ -4,6 +4,7 @@ import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { HttpAddress } from '../core/http-address.js';
 import type { BlobFiles, StoreLotsHost } from '../core/store-files.js';
 import type { HttpHost } from '../http/host.js';
+import type { VolumeHost } from '../volumes/host.js';
 
 export interface Listening {
   address: HttpAddress;
@@ -13,18 +14,26 @@ export interface Listening {
   token: string | null;
 }
 
-/** The store of the mount. */
-export interface StoreServing {
+/** Where to listen; null: nowhere. */
+export interface Sockets {
+  http: Listening | null;
+  /** Path of the socket for container engines. */
+  volumePlugin: string | null;
+}
+
+/** What the mount has. */
+export interface Serving {
   readOnly: boolean;
-  gcIntervalMs: number;
+  /** null: no store. */
+  store: { gcIntervalMs: number } | null;
 }
 
 /** Of the service process. */
 export interface ServiceMethods extends BlobFiles {
-  /** Before `serve`, at most once: HTTP answers 503 until then. Returns where, with the port that the system chose. Throws HTTP_FAILED. */
-  listen(listening: Listening): Promise<HttpAddress>;
-  /** The mount is there; null: it has no store. Returns why the store is not served, null where nothing is wrong. */
-  serve(store: StoreServing | null): Promise<string | null>;
+  /** Before `serve`, at most once: 503 until then. Returns where HTTP is, with the port that the system chose. Throws HTTP_FAILED. */
+  listen(sockets: Sockets): Promise<HttpAddress | null>;
+  /** The mount is there. Returns what of it cannot be served, and why, one sentence each. */
+  serve(serving: Serving): Promise<string[]>;
   /** Takes the blobs of a go-storage-server's data directory into the store. */
   importBlobs(dir: string): Promise<ImportReport>;
   /** Takes no more, and lets go of the mount when what is under way is over, or that many ms later: then it is broken off. */
@@ -32,7 +41,7 @@ export interface ServiceMethods extends BlobFiles {
 }
 
 /** Of the daemon. */
-export interface DaemonMethods extends HttpHost, StoreLotsHost {
+export interface DaemonMethods extends HttpHost, StoreLotsHost, VolumeHost {
   /** Lines for its log. Told, not asked. */
   log(lines: string): void;
   /** Of the import that is under way. Told, not asked. */

@@ -7,7 +7,7 @@ import { asVreserveError } from '../core/errors.js';
 import type { HttpAddress } from '../core/http-address.js';
 import { type Lines, type Log, linesOf } from '../log.js';
 import { Calls, type Remote } from '../process/calls.js';
-import type { DaemonMethods, Listening, ServiceMethods, StoreServing } from './methods.js';
+import type { DaemonMethods, ServiceMethods, Serving, Sockets } from './methods.js';
 
 const NAME = 'the service process';
 
@@ -24,8 +24,7 @@ export interface RemoteServiceParts {
   /** Starts the process, with a channel. */
   fork: () => ChildProcess;
   host: Omit<DaemonMethods, 'log'>;
-  /** null: nowhere. */
-  listening: Listening | null;
+  sockets: Sockets;
   log: Log;
   clock: Clock;
 }
@@ -43,13 +42,14 @@ export class RemoteService {
   /** The last that was started; it may have died. */
   #running: Running;
   #address: HttpAddress | null;
-  #isServing = false;
-  #store: StoreServing | null = null;
+  /** null: the mount is not there yet. */
+  #serving: Serving | null = null;
   /** Resolves when the process serves, or cannot. */
   #up: Promise<void> = Promise.resolve();
   /** Why nobody answers; null: all is well. */
   #trouble: string | null = null;
-  #storeTrouble: string | null = null;
+  /** What of the mount it cannot serve. */
+  #unserved: string[] = [];
   readonly #ending = new AbortController();
   #ended: Promise<void> | null = null;
 
@@ -57,8 +57,7 @@ export class RemoteService {
   static async start(parts: RemoteServiceParts): Promise<RemoteService> {
     const running = launch(parts);
     try {
-      const { listening } = parts;
-      return new RemoteService(parts, running, listening && (await running.calls.other.listen(listening)));
+      return new RemoteService(parts, running, await running.calls.other.listen(parts.sockets));
     } catch (error) {
       await end(running);
       throw error;
@@ -80,15 +79,14 @@ export class RemoteService {
   /** What is wrong, one sentence each. */
   get troubles(): string[] {
     const dead = this.#trouble === null ? [] : [`the service process does not answer: ${this.#trouble}`];
-    return this.#storeTrouble === null ? dead : [...dead, `the store is not served: ${this.#storeTrouble}`];
+    return [...dead, ...this.#unserved];
   }
 
-  /** The mount is there, with a store or without. Resolves when it is served, or cannot be. */
-  serve(store: StoreServing | null): Promise<void> {
-    this.#isServing = true;
-    this.#store = store;
+  /** The mount is there. Resolves when it is served, or cannot be. */
+  serve(serving: Serving): Promise<void> {
+    this.#serving = serving;
     // One that has died is told when there is another.
-    this.#up = this.#serve(this.#running).catch(() => {});
+    this.#up = this.#serve(this.#running, serving).catch(() => {});
     return this.#up;
   }
 
@@ -107,8 +105,8 @@ export class RemoteService {
     return this.#ended;
   }
 
-  async #serve(running: Running): Promise<void> {
-    this.#storeTrouble = await running.calls.other.serve(this.#store);
+  async #serve(running: Running, serving: Serving): Promise<void> {
+    this.#unserved = await running.calls.other.serve(serving);
   }
 
   async #finish(withinMs: number): Promise<void> {
@@ -146,11 +144,13 @@ export class RemoteService {
   }
 
   async #begin(running: Running): Promise<void> {
-    const { listening, log } = this.#parts;
+    const { sockets, log } = this.#parts;
+    // Where the system chose the port, it keeps it.
+    const http = sockets.http && { ...sockets.http, address: this.#address ?? sockets.http.address };
     try {
       const { other } = running.calls;
-      if (listening !== null) this.#address = await other.listen({ ...listening, address: this.#address ?? listening.address });
-      if (this.#isServing) await this.#serve(running);
+      this.#address = await other.listen({ ...sockets, http });
+      if (this.#serving !== null) await this.#serve(running, this.#serving);
       this.#trouble = null;
       log.info({ pid: running.child.pid }, 'the service process serves again');
     } catch (error) {

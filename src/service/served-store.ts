@@ -12,7 +12,6 @@ import { StoreFiles } from '../store/files.js';
 import { importOriginal } from '../store/import.js';
 import { intoStore } from '../store/import-targets.js';
 import { Store } from '../store/store.js';
-import type { StoreServing } from './methods.js';
 
 export interface ServedStoreParts {
   mountpoint: string;
@@ -49,7 +48,7 @@ export class ServedStore {
   });
 
   /** Why it is not there; null: it is. */
-  async open(serving: StoreServing): Promise<string | null> {
+  async open(serving: { readOnly: boolean; gcIntervalMs: number }): Promise<string | null> {
     const { mountpoint, daemon, log } = this.#parts;
     try {
       this.#store = await Store.open(join(mountpoint, BLOBS_PATH), {
@@ -61,7 +60,7 @@ export class ServedStore {
       return null;
     } catch (error) {
       log.error({ err: error }, 'the store could not be opened');
-      return asVreserveError(error).message;
+      return `the store is not served: ${asVreserveError(error).message}`;
     }
   }
 

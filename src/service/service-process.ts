@@ -10,6 +10,7 @@ import { readVersion } from '../version.js';
 import type { DaemonMethods, ServiceMethods } from './methods.js';
 import { ServedStore } from './served-store.js';
 import { ToldLines } from './told-lines.js';
+import { VolumePlugin } from './volume-plugin.js';
 
 /** The address may still be held by the service process of a daemon that was killed, or by the one before this. */
 const PATIENCE_MS = 2000;
@@ -22,21 +23,30 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
   const log = logTo(lines, logLevel);
   const store = new ServedStore({ mountpoint, daemon, log, onImport: (progress) => calls.tell('importProgress', progress) });
   let http: HttpService | null = null;
+  let plugin: VolumePlugin | null = null;
   const methods: ServiceMethods = {
     ...store.files,
-    listen: async (listening) => {
-      const options = { ...listening, mountpoint, log, version: readVersion(), patienceMs: PATIENCE_MS };
-      http = await HttpService.forMount(daemon, options, [storeRoutes({ store: () => store.opened, lots: store.lots })]);
-      return http.address;
+    listen: async (sockets) => {
+      const options = { log, version: readVersion(), patienceMs: PATIENCE_MS };
+      if (sockets.http !== null) {
+        const routes = [storeRoutes({ store: () => store.opened, lots: store.lots })];
+        http = await HttpService.forMount(daemon, { ...options, ...sockets.http, mountpoint }, routes);
+      }
+      if (sockets.volumePlugin !== null) plugin = await VolumePlugin.listen(sockets.volumePlugin, options);
+      return http?.address ?? null;
     },
-    serve: async (serving) => {
-      const trouble = serving === null ? null : await store.open(serving);
+    serve: async ({ readOnly, store: storing }) => {
+      const troubles = [
+        storing === null ? null : await store.open({ ...storing, readOnly }),
+        (await plugin?.serve({ host: daemon, mountpoint, readOnly, log })) ?? null,
+      ];
       http?.serve();
-      return trouble;
+      return troubles.filter((trouble) => trouble !== null);
     },
     importBlobs: (dir) => store.import(dir),
     finish: async (withinMs) => {
-      await http?.finish(AbortSignal.timeout(withinMs));
+      const late = AbortSignal.timeout(withinMs);
+      await Promise.all([http?.finish(late), plugin?.finish(late)]);
       await store.close();
       lines.flush();
     },

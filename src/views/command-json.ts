@@ -26,6 +26,11 @@ export function commandFromJson(text: string): ControlCommand {
   } catch (error) {
     throw new VreserveError('BAD_COMMAND', { reason: 'it is not JSON' }, { cause: error });
   }
+  return commandFrom(value);
+}
+
+/** The command that the value of such a text is. Throws as `commandFromJson`. */
+export function commandFrom(value: unknown): ControlCommand {
   if (!isRecord(value)) throw bad('it is no JSON object');
   const { cmd, ...fields } = value;
   if (typeof cmd !== 'string') throw bad('it has no "cmd"');

@@ -4,7 +4,7 @@ import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_ID, grantBytes, type LotPath, type LotUsage, ownPath, UNLIMITED } from '../core/lot.js';
 import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
-import type { Snapshot, WaitingSnapshot } from '../core/snapshot.js';
+import type { DaemonSnapshot, PoolSnapshot, Snapshot, WaitingSnapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
 /** A lot for programs. `usedBytes` and `objects` count the lots below it too; `opportunisticBytes` -1 is unlimited. */
@@ -55,8 +55,19 @@ export function reportText(snapshot: Snapshot, userName: UserName): string {
   return `${JSON.stringify(head, null, 2).slice(0, -2)},\n${list('lots', lots)},\n${list('waiting', waiting)}\n}\n`;
 }
 
-/** The content of report.json. */
-export function reportJson({ atMs, daemon, pool, lots, waiting, troubles }: Snapshot, userName: UserName) {
+/** The content of report.json. Bytes are exact integers. */
+export interface Report {
+  atMs: number;
+  daemon: DaemonSnapshot;
+  pool: PoolSnapshot;
+  /** `ok`, or what is wrong. */
+  health: string;
+  /** The default lot first, then by name. */
+  lots: LotJson[];
+  waiting: WaitingJson[];
+}
+
+export function reportJson({ atMs, daemon, pool, lots, waiting, troubles }: Snapshot, userName: UserName): Report {
   return {
     atMs,
     daemon,

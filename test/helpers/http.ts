@@ -1,7 +1,7 @@
 // Asks the HTTP service of a mount: whole requests, and raw bytes.
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Where a service is: `http://127.0.0.1:PORT` or `unix:PATH`, as `mount --json` says it. */
@@ -55,7 +55,7 @@ export async function askJson(
 }
 
 export async function open(where: At): Promise<Socket> {
-  const socket = connect(where as NetConnectOpts);
+  const socket = connect('socketPath' in where ? { path: where.socketPath } : where);
   await once(socket, 'connect');
   return socket;
 }

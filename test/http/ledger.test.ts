@@ -92,7 +92,7 @@ t.test('a ledger that cannot be read ends what is asked of it, and nothing else'
   const unused = async () => {
     throw new Error('not asked');
   };
-  const lots = { lot: unused, showLot: unused, listLots: unused, room: unused };
+  const lots = { command: unused, lot: unused, showLot: unused, listLots: unused, room: unused };
   const bytes = { reserve: unused, release: unused, reservations: unused };
   const host: HttpHost = { ...journal, ...lots, ...bytes, report: unused, metrics: unused };
   const address = { host: '127.0.0.1', port: 0 };
