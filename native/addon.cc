@@ -19,6 +19,7 @@ Napi::Value unmount_any(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", define_engine(env));
   exports.Set("Meter", define_meter(env));
+  exports.Set("Portable", define_portable(env));
   exports.Set("unmount", Napi::Function::New(env, unmount_any));
   return exports;
 }

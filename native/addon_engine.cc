@@ -58,18 +58,31 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   explicit EngineObject(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<EngineObject>(info), engine_(std::make_unique<Engine>()) {}
 
+  [[nodiscard]] Engine& engine() noexcept { return *engine_; }
+
  private:
   // Runs `work` on a thread and resolves the promise with what `done` makes of it on the JavaScript thread.
   template <typename Result>
   Napi::Value later(Napi::Env env, Executor& executor, std::function<Result()> work,
                     std::function<Napi::Value(Napi::Env, const Result&)> done) {
     auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
-    auto back = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "later",
-                                              0, 1);
-    executor.post([work = std::move(work), done = std::move(done), deferred, back]() mutable {
+    // One for all: to make one, and to be woken by it, costs more than most of what is done.
+    if (!back_) {
+      back_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "later", 0, 1);
+      back_.Unref(env);
+    }
+    if (under_way_++ == 0) {
+      back_.Ref(env);
+      Ref();
+    }
+    executor.post([this, work = std::move(work), done = std::move(done), deferred]() mutable {
       auto result = std::make_shared<Result>(work());
-      back.BlockingCall([result, done = std::move(done), deferred](Napi::Env inner, Napi::Function) {
+      back_.BlockingCall([this, result, done = std::move(done), deferred](Napi::Env inner, Napi::Function) {
         const Napi::HandleScope scope(inner);
+        if (--under_way_ == 0) {
+          back_.Unref(inner);
+          Unref();
+        }
         const Napi::Value value = done(inner, *result);
         if (inner.IsExceptionPending()) {
           deferred->Reject(inner.GetAndClearPendingException().Value());
@@ -77,7 +90,6 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
           deferred->Resolve(value);
         }
       });
-      back.Release();
     });
     return deferred->Promise();
   }
@@ -203,8 +215,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     };
     return later<int>(env, commands_, work, [this, why](Napi::Env inner, const int& error) -> Napi::Value {
       if (error != 0) {
-        on_virtual_.Release();
-        on_end_.Release();
+        let_go();
         fail(inner, error, *why);
         return inner.Undefined();
       }
@@ -342,20 +353,27 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
       return 0;
     };
     return later<int>(info.Env(), commands_, work, [this](Napi::Env env, const int&) {
-      if (on_virtual_) {
-        on_virtual_.Release();
-        on_end_.Release();
-        on_virtual_ = {};
-        on_end_ = {};
-      }
+      let_go();
       return env.Undefined();
     });
+  }
+
+  // Of the callbacks of a mount, once.
+  void let_go() {
+    if (!on_virtual_) return;
+    on_virtual_.Release();
+    on_end_.Release();
+    on_virtual_ = {};
+    on_end_ = {};
   }
 
   std::unique_ptr<Engine> engine_;
   Fd lock_;
   Napi::ThreadSafeFunction on_virtual_;
   Napi::ThreadSafeFunction on_end_;
+  // Brings back what was posted, and keeps the process and this object while anything is under way.
+  Napi::ThreadSafeFunction back_;
+  int under_way_ = 0;  // JavaScript thread
   // Declared last, so that they end first: tasks use the engine.
   Executor commands_;
   Executor counting_;
@@ -366,5 +384,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 }  // namespace
 
 Napi::Function define_engine(Napi::Env env) { return EngineObject::define(env); }
+
+Engine& engine_of(const Napi::Value& value) { return EngineObject::Unwrap(value.As<Napi::Object>())->engine(); }
 
 }  // namespace vreserve

@@ -1,6 +1,7 @@
 // Which request is a blob's, and all that is done with one but opening and closing it.
 #include "blobs.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstring>
@@ -9,6 +10,17 @@
 #include "ops.h"
 
 namespace vreserve {
+
+namespace {
+
+bool opens_for_writing(const Request& request) noexcept {
+  const auto* const in = request.as<fuse::OpenIn>();
+  return in != nullptr && ((in->flags & O_ACCMODE) != O_RDONLY || (in->flags & O_TRUNC) != 0);
+}
+
+bool truncates(const Request& request) noexcept { return (request.as<fuse::OpenIn>()->flags & O_TRUNC) != 0; }
+
+}  // namespace
 
 Blobs::Shared Blobs::find(std::uint64_t id) noexcept {
   const std::shared_lock guard(mutex_);
@@ -79,6 +91,11 @@ void Blobs::serve_node(Request& request, const VirtualNode& node) noexcept {
       case fuse::UNLINK: return unlink(request, node);
       case fuse::RENAME:
       case fuse::RENAME2: return request.fail(EXDEV);  // who moves copies then
+      case fuse::SETATTR: return set_attributes(request, node);
+      case fuse::OPEN:
+        // Who appends would do so behind what the kernel knows, which is the snapshot.
+        if (node.kind != VirtualKind::snapshot || !opens_for_writing(request)) break;
+        return truncates(request) ? open(request, node) : request.fail(EOPNOTSUPP);
       default: break;
     }
   }
@@ -116,7 +133,7 @@ void Blobs::copy_into(Request& request, Inode& source) noexcept {
 fuse::AttrOut Blobs::attributes(const VirtualNode& node) noexcept {
   fuse::AttrOut out{};
   Virtual::fill(node, out.attr);
-  out.attr_valid = kCachedSeconds;
+  out.attr_valid = node.kind == VirtualKind::blob ? kCachedSeconds : 0;
   const Shared blob = of_node(node.id);
   if (!blob || !blob->for_writing) return out;
   out.attr_valid = 0;

@@ -12,6 +12,7 @@ namespace vreserve {
 
 namespace {
 
+constexpr unsigned kTries = 1;
 constexpr std::uint32_t kWriting = fuse::FOPEN_DIRECT_IO | fuse::FOPEN_PARALLEL_DIRECT_WRITES;
 
 bool writes(std::uint32_t flags) noexcept { return (flags & O_ACCMODE) != O_RDONLY; }
@@ -26,11 +27,10 @@ fuse::OpenOut reply_of(const Blob& blob, bool for_writing) noexcept {
   return out;
 }
 
-// What a descriptor of it looks like.
-ShownFile shown(const VirtualNode& node) noexcept {
+std::uint64_t inode_number(const VirtualNode& node) noexcept {
   fuse::Attr attr{};
   Virtual::fill(node, attr);
-  return {node.path.substr(node.path.rfind('/') + 1), attr.ino};
+  return attr.ino;
 }
 
 }  // namespace
@@ -55,15 +55,19 @@ void Blobs::open(Request& request, const VirtualNode& node) noexcept {
   if (in == nullptr) return request.fail(EINVAL);
   if (const auto answered = answer_of(request.header().unique)) return reply_opened(request, node, *answered, *in);
   if (const Shared blob = of_node(node.id); blob && join(request, *blob, *in)) return;
-  VirtualQuestion question = Virtual::question_of(node, VirtualOp::open);
-  question.truncate = (in->flags & O_TRUNC) != 0;
-  question.for_writing = writes(in->flags) || question.truncate;
-  const int unseen = read_caller(static_cast<pid_t>(request.header().pid), question.caller);
-  if (unseen != 0 && question.for_writing) return request.fail(unseen);
-  ask(request, std::move(question), EEXIST);
+  ask_to_open(request, node, *in, 0);
 }
 
-void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists) noexcept {
+void Blobs::ask_to_open(Request& request, const VirtualNode& node, const fuse::OpenIn& in, unsigned tries) noexcept {
+  VirtualQuestion question = Virtual::question_of(node, VirtualOp::open);
+  question.truncate = (in.flags & O_TRUNC) != 0;
+  question.for_writing = writes(in.flags) || question.truncate;
+  const int unseen = read_caller(static_cast<pid_t>(request.header().pid), question.caller);
+  if (unseen != 0 && question.for_writing) return request.fail(unseen);
+  ask(request, std::move(question), EEXIST, tries);
+}
+
+void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists, unsigned tries) noexcept {
   const auto kept = std::make_shared<Kept>(request.keep());
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
@@ -75,7 +79,7 @@ void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists) noe
     }
     {
       const std::lock_guard guard(mutex_);
-      answered_[unique] = std::make_shared<Answered>(Answered{answer, opener});
+      answered_[unique] = std::make_shared<Answered>(Answered{answer, opener, tries + 1});
     }
     std::vector<Kept> one;
     one.push_back(std::move(*kept));
@@ -159,7 +163,15 @@ void Blobs::reply_opened(Request& request, VirtualNode node, const Answered& ans
   forget_answer(request.header().unique);
   if (error != 0) {
     tell_refused(node, answered.answer.handle);
+    // Replaced or removed since it was answered: there may be another by now.
+    const bool is_gone = (error == ENOENT || error == ESTALE) && !for_writing;
+    if (is_gone && answered.tries < kTries) return ask_to_open(request, node, in, answered.tries);
     return request.fail(error);
+  }
+  const bool became = node.kind != VirtualKind::blob;
+  if (became) {
+    node.kind = VirtualKind::blob;  // for who writes it, it is one from now on
+    node.content.reset();
   }
   blob->real->lock.lock_shared();
   const std::int64_t size = blob->real->size;
@@ -188,7 +200,7 @@ void Blobs::reply_opened(Request& request, VirtualNode node, const Answered& ans
     }
   }
   if (error == 0) {
-    if (renewed) {
+    if (renewed || became) {
       engine_.virtuals.renew(node);
       engine_.device.invalidate_attributes(node.id);
     }
@@ -258,9 +270,11 @@ void Blobs::flush(Request& request, const Shared& blob) noexcept {
   if (!blob->for_writing || !blob->gate.is_open()) return request.done();
   if (engine_.parked(request, *blob->real)) return;  // behind the writes that came before it
   const auto thread = static_cast<pid_t>(request.header().pid);
-  const bool last = blob->opener != 0 && process_of(thread) == blob->opener && !may_be_written_by(thread, shown(blob->node));
+  if (is_killed(blob->opener, thread)) blob->gate.fail(EINTR);
+  if (!is_last_of(blob->opener, thread, inode_number(blob->node))) return request.done();
+  engine_.device.settle(request.worker());  // what was closed before takes its place before
   Gate<Kept>::Use use;
-  if (!last || !blob->gate.seal(use)) return request.done();
+  if (!blob->gate.seal(use)) return request.done();
   VirtualQuestion question = Virtual::question_of(blob->node, VirtualOp::flush);
   question.handle = blob->handle;
   question.written = use.written;

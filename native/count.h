@@ -80,7 +80,7 @@ struct CountOutcome {
 };
 
 // Counts what is at `path` (absolute in the mount; "/" is root_fd itself; a file counts as itself; absent counts nothing).
-// Each entry belongs to the lot that `paths` gives it. Of `.vreserve` directly below the root only the served `spool` is
+// Each entry belongs to the lot that `paths` gives it. Of `.vreserve` directly below the root only what is served is
 // counted (unless `path` leads into it), and nothing on another device than root_fd. No symlink is followed: below one,
 // all is absent.
 // What vanishes during the walk is as if it had not been. Sums end at 2^63 - 1. threads: at least 1.

@@ -4,10 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cinttypes>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,11 +18,7 @@ namespace vreserve {
 
 namespace {
 
-constexpr std::size_t kMostProcesses = 1024;  // that one process and those below it may be
-
-using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
-
-Directory open_directory(const char* path) noexcept { return {::opendir(path), &::closedir}; }
+constexpr std::size_t kMostProcesses = 1024;  // below one
 
 // The whole of a small file in /proc; empty where it is not to be had.
 std::string content_of(int directory, const char* name) noexcept {
@@ -37,63 +34,43 @@ std::string content_of(int directory, const char* name) noexcept {
   return text;
 }
 
-// Calls `visit` with the number that each name in the directory is, while it says true. False: it cannot be seen.
+// Calls `visit` with each name that is a number in `/proc/PROCESS/WHAT`, while it says true. 0, or why it cannot be seen.
 template <typename Visit>
-bool each_number(const char* path, Visit visit) noexcept {
-  const Directory directory = open_directory(path);
-  if (!directory) return false;
+int each_number(pid_t process, const char* what, Visit visit) noexcept {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/%s", static_cast<int>(process), what);
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path), &::closedir);
+  if (!directory) return errno;
   while (const dirent* const entry = ::readdir(directory.get())) {
     if (entry->d_name[0] != '.' && !visit(::dirfd(directory.get()), entry->d_name)) break;
   }
-  return true;
+  return 0;
 }
 
-// The link of a descriptor ends with the file's name, and " (deleted)" when somebody has looked the name up since.
-bool may_show(std::string_view link, std::string_view name) noexcept {
-  constexpr std::string_view gone = " (deleted)";
-  const auto ends = [name](std::string_view text) {
-    return text.ends_with(name) && text.size() > name.size() && text[text.size() - name.size() - 1] == '/';
-  };
-  return ends(link) || (link.ends_with(gone) && ends(link.substr(0, link.size() - gone.size())));
-}
-
+// The number after `field` in a text of lines; 0 where there is none.
 std::uint64_t field_of(const std::string& text, std::string_view field, int base) noexcept {
   const std::size_t at = text.find(field);
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + field.size(), nullptr, base);
 }
 
-bool shows(int info, const char* descriptor, const ShownFile& file, bool handed_on) noexcept {
-  const std::string text = content_of(info, descriptor);
-  const std::uint64_t flags = field_of(text, "flags:\t", 8);
-  if ((flags & O_ACCMODE) == O_RDONLY || (handed_on && (flags & O_CLOEXEC) != 0)) return false;
-  return field_of(text, "ino:\t", 10) == file.number;
-}
-
-// handed_on: only what a program would be handed.
-bool has_descriptor(pid_t process, const ShownFile& file, bool handed_on) noexcept {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/fdinfo", static_cast<int>(process));
-  const Fd info(::open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
-  std::snprintf(path, sizeof path, "/proc/%d/fd", static_cast<int>(process));
+// handed_on: only what a program would be handed. By fdinfo, not by the links: to read those the kernel waits for a process
+// that is about to run another program, and that may wait for us.
+bool has_descriptor(pid_t process, std::uint64_t number, bool handed_on) noexcept {
   bool found = false;
-  const bool seen = each_number(path, [&](int links, const char* descriptor) {
-    char link[4096];
-    const ssize_t length = ::readlinkat(links, descriptor, link, sizeof link);
-    if (length < 0 && errno == ENOENT) return true;  // closed meanwhile
-    // One that is too long for a link is looked at more closely, too.
-    const bool may = length < 0 || may_show({link, static_cast<std::size_t>(length)}, file.name);
-    found = may && shows(info.get(), descriptor, file, handed_on);
+  const int unseen = each_number(process, "fdinfo", [&](int directory, const char* descriptor) {
+    const std::string text = content_of(directory, descriptor);
+    const std::uint64_t flags = field_of(text, "flags:\t", 8);
+    const bool counts = (flags & O_ACCMODE) != O_RDONLY && !(handed_on && (flags & O_CLOEXEC) != 0);
+    found = counts && field_of(text, "\nino:\t", 10) == number;
     return !found;
   });
   // Of a process that has ended by now there is nothing to see.
-  return found || (!seen && errno != ENOENT && errno != ESRCH);
+  return found || (unseen != 0 && unseen != ENOENT && unseen != ESRCH);
 }
 
 void add_children(pid_t process, std::vector<pid_t>& all) noexcept {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/task", static_cast<int>(process));
-  (void)each_number(path, [&](int tasks, const char* thread) {
-    const std::string children = content_of(tasks, (std::string(thread) + "/children").c_str());
+  (void)each_number(process, "task", [&](int directory, const char* thread) {
+    const std::string children = content_of(directory, (std::string(thread) + "/children").c_str());
     for (const char* at = children.c_str(); *at != 0;) {
       char* end = nullptr;
       const auto child = static_cast<pid_t>(std::strtol(at, &end, 10));
@@ -107,23 +84,49 @@ void add_children(pid_t process, std::vector<pid_t>& all) noexcept {
 
 }  // namespace
 
-pid_t process_of(pid_t thread) noexcept {
-  if (thread <= 0) return 0;
+bool is_killed(pid_t process, pid_t thread) noexcept {
+  constexpr unsigned long exiting = 0x4;  // PF_EXITING
+  if (process <= 0 || thread <= 0) return false;
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%d/status", static_cast<int>(thread));
-  return static_cast<pid_t>(field_of(content_of(AT_FDCWD, path), "\nTgid:\t", 10));
+  const std::string status = content_of(AT_FDCWD, path);
+  if (field_of(status, "\nTgid:\t", 10) != static_cast<std::uint64_t>(process)) return false;
+  // Who has memory lives; of one that is about to run another program the rest must not be asked for.
+  if (status.find("\nVmExe:\t") != std::string::npos) return false;
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(thread));
+  const std::string stat = content_of(AT_FDCWD, path);
+  // See proc_pid_stat(5): what follows the name in parentheses begins with the third field.
+  const std::size_t name_end = stat.rfind(')');
+  const char* at = name_end == std::string::npos ? "" : stat.c_str() + name_end + 1;
+  unsigned long flags = 0;
+  unsigned long exit_code = 0;
+  for (int field = 3; field <= 52 && *at == ' '; ++field) {
+    ++at;
+    if (field == 9) flags = std::strtoul(at, nullptr, 10);
+    if (field == 52) exit_code = std::strtoul(at, nullptr, 10);
+    while (*at != ' ' && *at != 0) ++at;
+  }
+  return (flags & exiting) != 0 && (exit_code & 0x7f) != 0;
 }
 
-bool may_be_written_by(pid_t thread, const ShownFile& file) noexcept {
+bool is_last_of(pid_t process, pid_t thread, std::uint64_t number) noexcept {
+  if (process <= 0 || thread <= 0) return false;
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/status", static_cast<int>(thread));
+  const std::string status = content_of(AT_FDCWD, path);
+  if (field_of(status, "\nTgid:\t", 10) != static_cast<std::uint64_t>(process)) return false;
+  // Close-on-exec: it has memory, and no program in it yet.
+  constexpr std::string_view program = "\nVmExe:\t";
+  if (status.find(program) != std::string::npos && field_of(status, program, 10) == 0) return false;
   // By the thread: of a process whose first thread has ended only the others show what is open.
-  if (has_descriptor(thread, file, false)) return true;
+  if (has_descriptor(thread, number, false)) return false;
   std::vector<pid_t> below;
-  add_children(process_of(thread), below);
+  add_children(process, below);
   for (std::size_t at = 0; at < below.size(); ++at) {
-    if (below.size() > kMostProcesses || has_descriptor(below[at], file, true)) return true;
+    if (at >= kMostProcesses || has_descriptor(below[at], number, true)) return false;
     add_children(below[at], below);
   }
-  return false;
+  return true;
 }
 
 }  // namespace vreserve

@@ -337,6 +337,21 @@ void Device::run(Worker& worker) noexcept {
   if (running_.fetch_sub(1) == 1) ended_();
 }
 
+void Device::serve_from(Transport& transport, Handler handler) noexcept {
+  transport_ = &transport;
+  handler_ = std::move(handler);
+}
+
+void Device::serve_one(Worker& worker, const fuse::InHeader& header, char* body, std::size_t size) noexcept {
+  begin(worker, header.opcode);
+  served_[header.opcode % fuse::kOpcodes].fetch_add(1, std::memory_order_relaxed);
+  {
+    Request request(*this, -1, header, body, size, &worker);
+    handler_(request);
+  }
+  end(worker);
+}
+
 void Device::stop() noexcept {
   stopping_ = true;
   watching_ = true;
@@ -395,7 +410,8 @@ void Device::quiesce(const Worker* self) noexcept {
 
 void Device::settle(Worker* self) noexcept {
   // A thread that waits here holds nothing and refunds nothing, so two of them never wait for each other.
-  if (self != nullptr) self->gives_back.store(false);
+  const bool gives_back = self != nullptr && self->gives_back.exchange(false);
+  if (transport_ != nullptr) transport_->settle(gives_back);
   std::vector<std::shared_ptr<Worker>> others;
   {
     const std::lock_guard guard(workers_mutex_);

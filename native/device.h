@@ -150,6 +150,20 @@ struct DeviceInfo {
   std::string passthrough_reason;
 };
 
+// Who takes the answers where requests do not come off the device.
+class Transport {
+ public:
+  Transport() = default;
+  virtual ~Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  // error: 0 or -errno.
+  virtual void answer(std::uint64_t unique, int error, std::span<const iovec> parts) noexcept = 0;
+  // As Device::settle, for requests that no worker has begun. gives_back: whether the request that waits may refund itself.
+  virtual void settle(bool gives_back) noexcept = 0;
+};
+
 class Device {
  public:
   using Handler = std::function<void(Request&)>;
@@ -164,6 +178,9 @@ class Device {
   [[nodiscard]] int mount(const DeviceOptions& options, int probe, std::string& why) noexcept;
   // Starts the threads. `handler` runs on them; `ended` runs once, on the last of them, when the mount is gone.
   void serve(Handler handler, std::function<void()> ended) noexcept;
+  // Instead of both: requests come from elsewhere, one by one, and are served on the threads of workers that are enlisted.
+  void serve_from(Transport& transport, Handler handler) noexcept;
+  void serve_one(Worker& worker, const fuse::InHeader& header, char* body, std::size_t size) noexcept;
   // Ends the threads as soon as each is through with its request, and closes the device, which ends the mount.
   void stop() noexcept;
 
@@ -214,6 +231,7 @@ class Device {
   DeviceOptions options_;
   DeviceInfo info_;
   Fd fd_;
+  Transport* transport_ = nullptr;  // null: the device; fixed while serving
   Handler handler_;
   std::function<void()> ended_;
   std::atomic<bool> stopping_{false};

@@ -17,6 +17,10 @@ void Device::backing_close(std::uint32_t id) noexcept {
 }
 
 bool Device::answer(int fd, std::uint64_t unique, int error, std::span<const iovec> parts) noexcept {
+  if (transport_ != nullptr) {
+    if (unique != 0) transport_->answer(unique, error, parts);  // a notification has nobody to go to
+    return true;
+  }
   fuse::OutHeader header{};
   header.unique = unique;
   header.error = error;

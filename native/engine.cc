@@ -193,25 +193,39 @@ int Engine::mount(Virtual::Sink sink, std::function<void()> ended, std::string& 
   virtuals.set_sink(std::move(sink));
   probe_ = Fd(::openat(inodes.root_fd(), ".vreserve/lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (const int error = device.mount(options_.device, probe_.get(), why); error != 0) return error;
+  start_sampler();
+  device.serve([this](Request& request) { dispatch(request); },
+               [this, ended = std::move(ended)] {
+                 mount_ended();
+                 ended();
+               });
+  return 0;
+}
+
+void Engine::serve_from(Transport& transport, Virtual::Sink sink) noexcept {
+  virtuals.set_sink(std::move(sink));
+  start_sampler();
+  device.serve_from(transport, [this](Request& request) { dispatch(request); });
+}
+
+void Engine::start_sampler() noexcept {
   {
     const std::lock_guard guard(sampler_mutex_);
     sampling_ = true;
   }
   sampler_ = std::thread([this] { sampler(); });
   mounted_ = true;
-  device.serve([this](Request& request) { dispatch(request); },
-               [this, ended = std::move(ended)] {
-                 mounted_ = false;
-                 blobs.close_all();
-                 // With the last close of a detached mount the kernel drops the RELEASE requests that it has not sent.
-                 inodes.for_each_held([this](Inode& inode) {
-                   inode.lock.lock();
-                   if (inode.unlinked && inode.open) close_shared(*this, inode);
-                   inode.lock.unlock();
-                 });
-                 ended();
-               });
-  return 0;
+}
+
+void Engine::mount_ended() noexcept {
+  mounted_ = false;
+  blobs.close_all();
+  // With the last close of a detached mount the kernel drops the RELEASE requests that it has not sent.
+  inodes.for_each_held([this](Inode& inode) {
+    inode.lock.lock();
+    if (inode.unlinked && inode.open) close_shared(*this, inode);
+    inode.lock.unlock();
+  });
 }
 
 int Engine::unmount(bool lazy) noexcept { return unmount_path(options_.device.mountpoint.c_str(), lazy); }

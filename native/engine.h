@@ -129,6 +129,9 @@ class Engine {
   // Likewise `.vreserve/blobs`, which is in no listing.
   [[nodiscard]] int serve_store() noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
+  // The same where requests come from elsewhere than the device; who has them calls mount_ended when no more will come.
+  void serve_from(Transport& transport, Virtual::Sink sink) noexcept;
+  void mount_ended() noexcept;
   // caller: only where it may search the directories; null: everywhere. What lies above `trusted` it need not.
   [[nodiscard]] int resolve(const std::string& path, const Caller* caller, const std::string& trusted,
                             Resolved& resolved) noexcept;
@@ -248,6 +251,7 @@ class Engine {
   void commit(const ReshapeRequest& what, Rebinding& change) noexcept;
   void tell_removed(std::uint64_t directory, const std::string& name, std::uint64_t file) noexcept;
   void rebind() noexcept;  // every inode asks anew which lot it is in
+  void start_sampler() noexcept;
   void sampler() noexcept;
   [[nodiscard]] CountReport compare(const CountOutcome& outcome, const std::vector<LotUsage>& before,
                                     const std::vector<LotUsage>& after) noexcept;

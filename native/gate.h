@@ -50,6 +50,12 @@ class Gate {
     still_.notify_all();
   }
 
+  // The content is not what was meant, whatever else is written.
+  void fail(int error) noexcept {
+    const std::lock_guard guard(mutex_);
+    if (use_.failed == 0) use_.failed = error;
+  }
+
   // No change begins any more until it is decided; returns when none is under way. False: it was sealed already.
   [[nodiscard]] bool seal(Use& use) noexcept {
     std::unique_lock lock(mutex_);

@@ -60,8 +60,10 @@ void Virtual::fill(const VirtualNode& node, fuse::Attr& attr) noexcept {
   attr.size = static_cast<std::uint64_t>(node.kind == VirtualKind::directory ? 0 : node.size);
   attr.blocks = (attr.size + 511) / 512;
   attr.blksize = 4096;
-  // A directory's listing is cached by the kernel as long as its time stands still, so it never does where it may change.
-  const std::int64_t ms = node.kind == VirtualKind::directory && !is_whole(node) ? now_ms() : node.mtime_ms;
+  // A directory's listing is cached by the kernel as long as its time stands still, so it never does where it may change, but
+  // where the control plane tells when it did.
+  const bool changes = node.kind == VirtualKind::directory && !is_whole(node) && !node.takes_files;
+  const std::int64_t ms = changes ? now_ms() : node.mtime_ms;
   attr.mtime = attr.ctime = attr.atime = static_cast<std::uint64_t>(ms / 1000);
   attr.mtimensec = attr.ctimensec = attr.atimensec = static_cast<std::uint32_t>(ms % 1000) * 1'000'000U;
 }
@@ -118,6 +120,11 @@ VirtualNode Virtual::enter(LotId scope, const std::string& directory, const std:
   node->size = answer.size;
   ++node->nlookup;
   return *node;
+}
+
+std::size_t Virtual::count() noexcept {
+  const std::lock_guard guard(mutex_);
+  return nodes_.size();
 }
 
 void Virtual::renew(const VirtualNode& node) noexcept {

@@ -151,6 +151,7 @@ class Virtual {
   // The node of an answer to a lookup, with one more lookup.
   [[nodiscard]] VirtualNode enter(LotId scope, const std::string& directory, const std::string& path,
                                   const VirtualAnswer& answer) noexcept;
+  [[nodiscard]] std::size_t count() noexcept;
   // The node shows other attributes from now on.
   void renew(const VirtualNode& node) noexcept;
   void forget(std::uint64_t nodeid, std::uint64_t lookups) noexcept;

@@ -1,4 +1,5 @@
-// What `scripts/stress` lets loose on a mount: processes that do random operations on the same few names of two directories.
+// What `scripts/stress` lets loose on a mount: processes that do random operations on the same few names of two directories,
+// and of a view of blobs, where the mount has one: whoever reads one finds it whole.
 //   stress-hammer MOUNTPOINT SEED SECONDS PROCESSES
 // Refusals are expected; an errno that tells of a broken server ends it with 1. Prints how many operations there were.
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -167,6 +169,152 @@ static void operate(const char* home, int* held) {
   }
 }
 
+// --- blobs ------------------------------------------------------------------------------------------------------------
+
+static const char* const store = ".vreserve/store";
+
+// Of a whole one the first byte tells the length, and all bytes are the same.
+static size_t length_of(char first) { return (size_t)(first - 'a' + 1) * 9973; }
+
+static void write_whole(int fd) {
+  const char letter = (char)('a' + draw(26));
+  const size_t length = length_of(letter);
+  char own[300000];
+  memset(own, letter, length);
+  for (size_t at = 0; at < length;) {
+    const size_t part = draw(3) == 0 ? length - at : 1 + draw((unsigned)(length - at));
+    const ssize_t done = draw(2) == 0 ? write(fd, own + at, part) : pwrite(fd, own + at, part, (off_t)at);
+    check(done, "write of a blob");
+    if (done <= 0) return;
+    at += (size_t)done;
+    lseek(fd, (off_t)at, SEEK_SET);
+  }
+}
+
+static void look_whole(const char* data, ssize_t length, const char* how) {
+  check(length, how);
+  if (length <= 0) return;
+  if ((size_t)length != length_of(data[0])) errx(1, "%s: half a blob: %zd bytes of %c", how, length, data[0]);
+  for (ssize_t i = 1; i < length; i++) {
+    if (data[i] != data[0]) errx(1, "%s: two blobs in one: %c and %c at %zd", how, data[0], data[i], i);
+  }
+}
+
+static void read_whole(const char* path) {
+  static char own[1 << 20];
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  check(fd, "open of a blob");
+  if (fd < 0) return;
+  switch (draw(4)) {
+    case 0: {
+      struct stat st;
+      if (fstat(fd, &st) != 0 || st.st_size == 0) break;
+      char* const map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+      if (map == MAP_FAILED) {
+        check(-1, "mmap of a blob");
+        break;
+      }
+      look_whole(map, st.st_size, "mmap of a blob");
+      munmap(map, (size_t)st.st_size);
+      break;
+    }
+    case 1: {
+      char again[64];
+      sprintf(again, "/proc/self/fd/%d", fd);
+      const int same = open(again, O_RDONLY | O_CLOEXEC);
+      if (same < 0) {
+        check(-1, "open of a blob by its descriptor");
+        break;
+      }
+      look_whole(own, read(same, own, sizeof own), "read of a blob by its descriptor");
+      close(same);
+      break;
+    }
+    default: look_whole(own, read(fd, own, sizeof own), "read of a blob");
+  }
+  close(fd);
+}
+
+static void make_whole(const char* path) {
+  const int fd = open(path, (draw(2) == 0 ? O_WRONLY : O_RDWR) | O_CREAT | O_TRUNC | (draw(2) == 0 ? O_CLOEXEC : 0), 0644);
+  check(fd, "making a blob");
+  if (fd < 0) return;
+  int copy = -1;
+  switch (draw(5)) {
+    case 0: copy = dup(fd); break;
+    case 1: {  // a child writes it, and nobody else
+      fcntl(fd, F_SETFD, 0);  // what is close-on-exec its maker does not share
+      const pid_t child = fork();
+      if (child == 0) {
+        write_whole(fd);
+        _exit(0);
+      }
+      if (draw(2) == 0) waitpid(child, NULL, 0);
+      close(fd);
+      while (wait(NULL) > 0) {
+      }
+      return;
+    }
+    case 2: {
+      char again[64];
+      sprintf(again, "/proc/self/fd/%d", fd);
+      copy = open(again, O_RDWR | O_TRUNC);
+      check(copy, "opening a blob that is made");
+      break;
+    }
+    default: break;
+  }
+  write_whole(fd);
+  if (copy >= 0 && draw(2) == 0) {
+    close(fd);
+    close(copy);
+    return;
+  }
+  close(copy);
+  check(close(fd), "close of a blob");
+}
+
+// What can be done with a blob besides, without regard for what is in it.
+static void use_any(const char* path, const char* other) {
+  const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  check(fd, "making a blob");
+  if (fd < 0) return;
+  for (unsigned times = 1 + draw(4); times > 0; times--) {
+    switch (draw(6)) {
+      case 0: change_size(fd); break;
+      case 1: copy_range(fd, other); break;
+      case 2: check(pread(fd, block, draw(BLOCK_BYTES), draw(LARGEST_BYTES)), "pread of a blob"); break;
+      case 3: check(fsync(fd), "fsync of a blob"); break;
+      default: write_some(fd);
+    }
+  }
+  close(fd);
+}
+
+static void operate_store(void) {
+  char path[64], any[64], file[64];
+  sprintf(path, "%s/u%02u", store, draw(NAMES / 4));
+  sprintf(any, "%s/v%02u", store, draw(NAMES / 4));
+  name(file, directories[draw(2)]);
+  struct stat st;
+  switch (draw(16)) {
+    case 0: check(unlink(draw(2) == 0 ? path : any), "unlink of a blob"); break;
+    case 1: check(rename(any, file), "rename of a blob"); break;
+    case 2: list(store); break;
+    case 3: check(stat(path, &st), "stat of a blob"); break;
+    case 4: use_any(any, draw(2) == 0 ? file : path); break;
+    case 5: {
+      const int to = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644), from = open(path, O_RDONLY | O_CLOEXEC);
+      if (to >= 0 && from >= 0) check(draw(2) == 0 ? sendfile(to, from, NULL, 1 << 20) : copy_file_range(from, NULL, to, NULL, 1 << 20, 0), "sending a blob");
+      if (to >= 0) close(to);
+      if (from >= 0) close(from);
+      break;
+    }
+    case 6: case 7: case 8: case 9: make_whole(path); break;
+    default: read_whole(path);
+  }
+}
+
 static double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
@@ -177,7 +325,10 @@ static unsigned long hammer(const char* home, double end) {
   int held[HELD];
   unsigned long operations = 0;
   for (int i = 0; i < HELD; i++) held[i] = -1;
-  for (; now() < end; operations++) operate(home, held);
+  for (; now() < end; operations++) {
+    if (home == store) operate_store();
+    else operate(home, held);
+  }
   return operations;
 }
 
@@ -186,6 +337,7 @@ int main(int argc, char** argv) {
   if (chdir(argv[1]) != 0) err(1, "%s", argv[1]);
   const double end = now() + atof(argv[3]);
   const int processes = atoi(argv[4]);
+  const int homes = access(store, F_OK) == 0 ? 3 : 2;
   memset(block, 'v', sizeof block);
   signal(SIGBUS, on_fault);
   for (int i = 0; i < processes; i++) {
@@ -193,7 +345,7 @@ int main(int argc, char** argv) {
     if (pid < 0) err(1, "fork");
     if (pid != 0) continue;
     state = strtoull(argv[2], NULL, 10) * 1000003ULL + (unsigned)i;
-    const unsigned long operations = hammer(directories[i % 2], end);
+    const unsigned long operations = hammer(i % homes == 2 ? store : directories[i % homes], end);
     printf("%lu\n", operations);
     return fflush(stdout) == 0 ? 0 : 1;
   }

@@ -3,12 +3,23 @@
 import { parseArgs } from 'node:util';
 import { VreserveError } from './core/errors.js';
 import { formatAddress, type HttpAddress, isLoopback } from './core/http-address.js';
-import { JOURNAL_KEEP, type LOG_LEVELS, MOUNT_OPTIONS, type RESERVE_BY, type Switch, type Value } from './mount-options.js';
+import {
+  type ENGINES,
+  JOURNAL_KEEP,
+  type LOG_LEVELS,
+  MOUNT_OPTIONS,
+  type RESERVE_BY,
+  type Switch,
+  type Value,
+} from './mount-options.js';
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Who may reserve a path: writers of its directory, owners of the lot it lies in, or administrators only. */
 export type ReserveBy = (typeof RESERVE_BY)[number];
+
+/** Which data plane serves; auto: the first that can. */
+export type EngineChoice = (typeof ENGINES)[number];
 
 /** How much of the journal is kept: what is older, or beyond that many bytes, may go. */
 export interface JournalKeep {
@@ -23,6 +34,7 @@ export type OwnGrant = { bytes: number } | { fraction: number };
 export interface MountConfig {
   backing: string;
   mountpoint: string;
+  engine: EngineChoice;
   /** null: what the filesystem has. */
   capacityBytes: number | null;
   /** null: 1 % of the capacity, at most 1 GiB. */
@@ -46,6 +58,10 @@ export interface MountConfig {
   /** Do not verify the saved usage after a clean start. */
   trust: boolean;
   allowOther: boolean;
+  /** It is no default: others were asked in. */
+  othersAsked: boolean;
+  /** Others may do what the mounting user may, where the engine cannot tell who asks. */
+  trustAllUsers: boolean;
   passthrough: boolean;
   /** 0: chosen by the engine. */
   threads: number;
@@ -136,6 +152,7 @@ function defaultConfig(uid: number): MountConfig {
   return {
     backing: '',
     mountpoint: '',
+    engine: 'auto',
     capacityBytes: null,
     marginBytes: null,
     spoolGrant: null,
@@ -150,6 +167,8 @@ function defaultConfig(uid: number): MountConfig {
     lowWatermark: 0.85,
     trust: false,
     allowOther: uid === 0,
+    othersAsked: false,
+    trustAllUsers: false,
     passthrough: true,
     threads: 0,
     graceMs: 30_000,

@@ -9,6 +9,8 @@ import { parsePercent } from './core/percent.js';
 import { LEAST_GC_INTERVAL_MS } from './core/store-layout.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+/** The data planes, and auto: the native one, and fuse-native where that cannot start. */
+export const ENGINES = ['auto', 'native', 'fuse-native'] as const;
 export const RESERVE_BY = ['writers', 'owners', 'root'] as const;
 
 /** The default of `--journal-keep`: 30 days or 1 GiB, whichever is less. */
@@ -39,6 +41,13 @@ export interface Value {
 
 /** All options of `mount`, in the order of the help. */
 export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
+  engine: {
+    kind: 'value',
+    unit: 'ENGINE',
+    default: 'auto',
+    help: 'what serves the kernel: native, fuse-native, or auto, the first of the two that can start',
+    set: (text) => ({ engine: oneOf('engine', ENGINES, text) }),
+  },
   capacity: {
     kind: 'value',
     unit: 'BYTES',
@@ -128,7 +137,12 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     kind: 'switch',
     negatable: true,
     help: 'let other users use the mount (the default as root)',
-    set: (on) => ({ allowOther: on }),
+    set: (on) => ({ allowOther: on, othersAsked: on }),
+  },
+  'i-trust-all-users': {
+    kind: 'switch',
+    help: 'let other users use a mount that cannot tell who asks (fuse-native): they may do what you may',
+    set: (on) => ({ trustAllUsers: on }),
   },
   passthrough: {
     kind: 'switch',

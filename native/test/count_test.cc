@@ -172,7 +172,7 @@ TEST("a name outside of what is walked is told, by the bytewise first path that 
   CHECK_EQ(tree.count().partial, "");
 }
 
-TEST("of `.vreserve` directly below the root only the spool is counted; elsewhere and by name all of it is") {
+TEST("of `.vreserve` directly below the root only what is served is counted; elsewhere and by name all of it is") {
   Tree tree;
   tree.directory("/.vreserve");
   tree.directory("/.vreserve/spool");
@@ -189,13 +189,18 @@ TEST("of `.vreserve` directly below the root only the spool is counted; elsewher
   auto outcome = tree.count();
   CHECK(holds(outcome, kDefaultLot, 236, 4));
   CHECK_EQ(tree.progress.directories.load(), 5);
+  tree.directory("/.vreserve/blobs");
+  tree.file("/.vreserve/blobs/1", 4'000);
+  outcome = tree.count();
+  CHECK(holds(outcome, kDefaultLot, 4'236, 5));
+  tree.paths.bind("/.vreserve/blobs", {3});
   tree.paths.bind("/.vreserve/spool", {2});
   outcome = tree.count();
   CHECK(holds(outcome, kDefaultLot, 6, 2) && holds(outcome, 2, 230, 2));
   outcome = tree.count("/.vreserve/spool");
   CHECK(holds(outcome, 2, 230, 2));
   outcome = tree.count("/.vreserve");
-  CHECK(holds(outcome, kDefaultLot, 51'000, 2) && holds(outcome, 2, 230, 2));
+  CHECK(holds(outcome, kDefaultLot, 51'000, 2) && holds(outcome, 2, 230, 2) && holds(outcome, 3, 4'000, 1));
   const auto after = tree.paths.excerpt(std::vector<std::string>{"/"});
   after->unbind("/.vreserve/spool");
   const std::unordered_map<ino_t, LotId> none;

@@ -1,6 +1,6 @@
-// The data plane without Node, for running a real mount under the sanitizers. Commands come on standard input, one a
-// line: `admit ID PATH BYTES [nonrecursive]`, `exclude ID PATH`, `unlink ID PATH`, `release ID`, `count`, `usage`, `quit`;
-// each answers with one line.
+// The data plane without Node, for running a real mount under the sanitizers, with a small view of blobs. Commands come on
+// standard input, one a line: `admit ID PATH BYTES [nonrecursive]`, `exclude ID PATH`, `unlink ID PATH`, `release ID`, `count`,
+// `usage`, `known`, `quit`; each answers with one line.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "../engine.h"
+#include "store_view.h"
 
 using namespace vreserve;
 
@@ -80,6 +81,12 @@ void release(Engine& engine, std::istringstream& words) {
   std::cout << "released " << -admission.error << std::endl;
 }
 
+// What is known and open: inodes, nodes of the view, blobs, and handles that the view has given.
+void print_known(Engine& engine, StoreView& view) {
+  std::cout << "known " << engine.inodes.count() << " " << engine.virtuals.count() << " " << engine.blobs.count() << " "
+            << view.open() << std::endl;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -108,6 +115,11 @@ int main(int argc, char** argv) {
     std::cerr << "cannot serve the spool" << std::endl;
     return 1;
   }
+  ::mkdir((info.view_path + "/.vreserve/blobs").c_str(), 0700);
+  if (engine.serve_store() != 0) {
+    std::cerr << "cannot serve the store" << std::endl;
+    return 1;
+  }
   engine.set_pool(-1, -1);
   LotSpec all;
   all.id = kDefaultLot;
@@ -116,13 +128,9 @@ int main(int argc, char** argv) {
   CountProgress progress;
   (void)engine.count(false, progress);
   std::atomic<bool> ended{false};
-  const int error = engine.mount(
-      [&engine](VirtualQuestion&& question) {
-        VirtualAnswer answer;
-        answer.error = ENOENT;  // there is no control plane here
-        engine.virtuals.answer(question.token, answer);
-      },
-      [&ended] { ended = true; }, why);
+  StoreView view(engine, options.device.mountpoint, info.view_path);
+  const int error = engine.mount([&view](VirtualQuestion&& question) { view.ask(std::move(question)); },
+                                 [&ended] { ended = true; }, why);
   if (error != 0) {
     std::cerr << why << ": " << -error << std::endl;
     return 1;
@@ -134,6 +142,7 @@ int main(int argc, char** argv) {
     words >> command;
     if (command == "quit") break;
     if (command == "usage") print_usage(engine);
+    if (command == "known") print_known(engine, view);
     if (command == "count") print_count(engine);
     if (command == "admit") admit(engine, words);
     if (command == "exclude") exclude(engine, words);
@@ -142,6 +151,7 @@ int main(int argc, char** argv) {
   }
   (void)engine.unmount(true);
   while (!ended) ::usleep(1000);
+  view.end();
   engine.stop();
   return 0;
 }

@@ -3,7 +3,7 @@
 import type { MountConfig } from '../config.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { Engine } from '../engine/engine.js';
-import { createNativeEngine } from '../engine/native.js';
+import { createEngine } from '../engine/engines.js';
 import type { Command } from './command.js';
 import type { DaemonMessage, StartMessage } from './messages.js';
 import { Server } from './server.js';
@@ -29,7 +29,7 @@ export async function runDaemon(config: MountConfig, notify: (message: DaemonMes
   let engine: Engine;
   let server: Server;
   try {
-    engine = createNativeEngine();
+    engine = createEngine(config.engine);
     signals.onStop = () => process.exit(1);
     const parts = { config, engine, clock: Date.now, uid: process.getuid?.() ?? 0, onProgress: notify };
     const started = await Server.start(parts);

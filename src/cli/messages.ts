@@ -34,6 +34,10 @@ export interface ReadyMessage {
   pid: number;
   backing: string;
   mountpoint: string;
+  /** The data plane, such as 'native'. */
+  engine: string;
+  /** Why another one, which was tried first, does not serve; else empty. */
+  engineReason: string;
   io: 'passthrough' | 'cached';
   /** Why not passthrough; empty when it is. */
   ioReason: string;

@@ -50,7 +50,7 @@ export function mountHost({ keeper, commands, users, uid, snapshot }: MountHostP
     return asked.status === undefined || asked.status === status(found);
   };
   return {
-    ...mountVolumes(keeper, lot),
+    ...mountVolumes(keeper, by),
     command: (command) => run(command, () => {}, NOBODY_LEAVES),
     lot,
     showLot,

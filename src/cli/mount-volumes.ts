@@ -1,41 +1,41 @@
 // What the volumes of containers ask for, from the keeper.
 
-import { DEFAULT_LOT_ID, type Lot } from '../core/lot.js';
-import { isWithin, parentPath } from '../core/paths.js';
+import { freeTree } from '../core/change.js';
+import { DEFAULT_LOT_ID } from '../core/lot.js';
+import { LotsSeen } from '../core/lots-seen.js';
+import { parentPath } from '../core/paths.js';
 import type { Keeper } from '../engine/keeper.js';
-import type { LotRequest } from '../views/host.js';
+import { KeptLots } from '../engine/kept-lots.js';
+import type { By } from '../views/host.js';
 import type { VolumeHost } from '../volumes/host.js';
 
-/** `lot`: one of LotMan's functions, asked by an administrator. */
-export function mountVolumes(keeper: Keeper, lot: (request: LotRequest) => Promise<unknown>): Omit<VolumeHost, 'reserve'> {
+/** `by`: an administrator. */
+export function mountVolumes(keeper: Keeper, by: By): Omit<VolumeHost, 'reserve'> {
   const { book } = keeper;
   const { engine } = keeper.parts;
-  const ask = (name: string, rest: Partial<LotRequest>) => lot({ name, word: null, json: undefined, flags: [], ...rest });
-  const free = async ({ name, paths }: Lot, path: string) => {
-    const inside = paths.map((each) => each.path).filter((each) => isWithin(each, path));
-    if (inside.length < paths.length) await ask('remove-paths', { json: { paths: inside } });
-    else await ask('remove', { word: name, flags: ['assign-to-orphans'] });
-  };
+  const lots = new KeptLots(keeper);
   return {
     free: async (path) => {
-      for (const each of [...book.all()]) if (each.paths.some((bound) => isWithin(bound.path, path))) await free(each, path);
+      const { put, remove } = freeTree(book, path);
+      if (put.length + remove.length === 0) return;
+      // Most have their own reservation alone, and others need not wait for that.
+      if (put.length === 0 && remove.length === 1 && book.named(path)?.id === remove[0]) await keeper.release(path, by);
+      else await lots.change(by, path, 'removal', async () => freeTree(book, path));
     },
     lotOf: async (path) => {
       const own = book.at(path);
-      const found = book.must(own?.lot ?? book.ownerOf(path, true));
-      const { dedicatedBytes, opportunisticBytes, maxObjects, expiresAtMs } = found.policy;
-      let usedBytes = 0;
-      let objects = 0;
-      for (const id of book.withDescendants(found.id)) {
-        const usage = keeper.usageOf(id);
-        usedBytes += usage.bytes;
-        objects += usage.objects;
-      }
-      const roomBytes = found.id === DEFAULT_LOT_ID ? engine.pool().headroomBytes : engine.room(found.id);
-      const policy = { dedicatedBytes, opportunisticBytes, maxObjects, expiresAtMs };
-      return { name: found.name, isOwn: own !== undefined, usedBytes, objects, roomBytes: Math.max(0, roomBytes), ...policy };
+      const id = own?.lot ?? book.ownerOf(path, true);
+      const found = new LotsSeen(book, keeper, { lot: DEFAULT_LOT_ID, directory: '/' }).get(id);
+      if (found === undefined) throw new Error(`lot ${id} is missing`);
+      const { name, policy } = found.lot;
+      const { bytes: usedBytes, objects } = found.used;
+      const roomBytes = id === DEFAULT_LOT_ID ? engine.pool().headroomBytes : engine.room(id);
+      const { deletesAtMs: _, ...rest } = policy;
+      return { name, isOwn: own !== undefined, usedBytes, objects, roomBytes: Math.max(0, roomBytes), ...rest };
     },
-    boundIn: async (directory) =>
-      [...book.all()].flatMap(({ paths }) => paths.map(({ path }) => path)).filter((path) => parentPath(path) === directory),
+    boundIn: async (directory) => {
+      const bound = [...book.all()].flatMap(({ paths }) => paths.filter(({ exclude }) => !exclude));
+      return bound.map(({ path }) => path).filter((path) => path.startsWith('/') && parentPath(path) === directory);
+    },
   };
 }

@@ -35,6 +35,8 @@ export const mount: Command = {
     const config: MountConfig = { ...asked, backing, mountpoint, logFile, http, httpTokenFile, volumePlugin };
     const daemon = startDaemon(config);
     const ready = await whenReady(daemon, config);
+    if (ready.engineReason !== '')
+      note(`mounted with ${ready.engine}, because the native engine cannot start: ${ready.engineReason}`);
     if (config.json) printJson(ready);
     else for (const line of summary(ready)) print(line);
     if (config.http !== null && config.httpTokenFile === null && !isLoopback(config.http)) note(NO_AUTHENTICATION);
@@ -137,6 +139,7 @@ function summary(ready: ReadyMessage): string[] {
       ['  backing', `${ready.backing} (${ready.filesystem})`],
       ['  capacity', `${formatBytes(ready.capacityBytes)}, ${formatBytes(ready.freeBytes)} free`],
       ['  headroom', `${formatBytes(ready.headroomBytes)}, after a margin of ${formatBytes(ready.marginBytes)}`],
+      ['  engine', ready.engine],
       ['  io', ready.io === 'passthrough' ? ready.io : `${ready.io}: ${ready.ioReason}`],
       ['  reservations', `${ready.reservations}${counted}`],
       ['  spool', ownLine(ready.spool, ready.spoolReason)],

@@ -6,9 +6,10 @@ import { errnoOf, VreserveError } from '../core/errors.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
 import { journalDifferences, reportOf } from '../engine/check.js';
 import type { Engine, EngineOptions } from '../engine/engine.js';
+import { createEngine } from '../engine/engines.js';
 import { Keeper } from '../engine/keeper.js';
-import { createNativeEngine } from '../engine/native.js';
 import { Rights } from '../engine/rights.js';
+import { StoreLots } from '../engine/store-lots.js';
 import { LEDGER_FILE, openLedger } from '../ledger/sqlite.js';
 import { quietLog } from '../log.js';
 import type { CheckReport } from '../views/host.js';
@@ -17,7 +18,7 @@ import { ProgressLine } from './output.js';
 
 /** `backing` is a real path. Throws BACKING_…, ALREADY_SERVED, LEDGER_…; without `repair` nothing is changed. */
 export async function checkAtRest(backing: string, repair: boolean): Promise<CheckReport> {
-  const engine = createNativeEngine();
+  const engine = createEngine('auto');
   try {
     const { viewPath } = engine.openBacking(optionsOf(backing, !repair));
     const directory = join(viewPath, OWN_DIRECTORY);
@@ -36,7 +37,17 @@ export async function checkAtRest(backing: string, repair: boolean): Promise<Che
 }
 
 function optionsOf(backing: string, readOnly: boolean): EngineOptions {
-  const kept = { allowOther: false, passthrough: false, threads: 0, suid: false, dev: false, exec: false, charging: true };
+  const kept = {
+    allowOther: false,
+    othersAsked: false,
+    trustAllUsers: false,
+    passthrough: false,
+    threads: 0,
+    suid: false,
+    dev: false,
+    exec: false,
+    charging: true,
+  };
   // Nothing is mounted; in place is the arrangement that needs no second directory.
   return { backing, mountpoint: backing, source: backing, readOnly, ...kept };
 }
@@ -61,6 +72,7 @@ async function compare(engine: Engine, directory: string, repair: boolean): Prom
     const keeper = new Keeper({ engine, ledger, rights, clock, log: quietLog(), readOnly: true });
     engine.setPool(null, null);
     await keeper.load();
+    new StoreLots(keeper, directory).load();
     const result = await engine.count(repair, ({ files, bytes }) => {
       progress.update(`${formatCount(files)} files, ${formatBytes(bytes)}`, null);
     });

@@ -18,7 +18,6 @@ import { differs, journalDifferences } from '../engine/check.js';
 import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
 import { Keeper } from '../engine/keeper.js';
-import { NATIVE } from '../engine/native.js';
 import { type OwnDirectory, OwnLotStart, type OwnStart } from '../engine/own-lot.js';
 import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
@@ -150,7 +149,7 @@ export class Server {
     this.#daemon = {
       pid: process.pid,
       version: readVersion(),
-      engine: NATIVE,
+      engine: '',
       io: '',
       ioReason: '',
       backing: config.backing,
@@ -283,6 +282,7 @@ export class Server {
     const box = await this.#makeBox();
     this.#box = box;
     const mounted = await this.#mount(handler);
+    this.#daemon.engine = mounted.engine;
     this.#daemon.io = mounted.io;
     this.#daemon.ioReason = mounted.ioReason;
     this.#keeper.phases.start();
@@ -293,8 +293,9 @@ export class Server {
     const { readOnly, gcIntervalMs } = config;
     const store = this.#store.isServed ? { gcIntervalMs } : null;
     await this.#service.serve({ readOnly, store }, this.#store.isFilled);
-    this.log.info({ daemon: this.#daemon, kernelMinor: mounted.kernelMinor, ...own }, 'mounted');
-    return this.#ready(counted !== null, own);
+    const { kernelMinor, engineReason } = mounted;
+    this.log.info({ daemon: this.#daemon, engineReason, kernelMinor, ...own }, 'mounted');
+    return this.#ready(counted !== null, own, engineReason);
   }
 
   /** null: there is no store. */
@@ -327,6 +328,7 @@ export class Server {
     } catch (error) {
       // Nothing was served, so what was just recorded still holds.
       await this.#ledger.endServing([], []);
+      if (error instanceof VreserveError) throw error;
       const reason = error instanceof Error ? error.message : String(error);
       throw new VreserveError('MOUNT_FAILED', { path: config.mountpoint, reason }, { cause: error });
     }
@@ -363,8 +365,8 @@ export class Server {
     }
   }
 
-  #ready(counted: boolean, own: { spool: OwnStart; store: OwnStart }): ReadyMessage {
-    const { io, ioReason, backing, mountpoint, pid, filesystem, readOnly } = this.#daemon;
+  #ready(counted: boolean, own: { spool: OwnStart; store: OwnStart }, engineReason: string): ReadyMessage {
+    const { engine, io, ioReason, backing, mountpoint, pid, filesystem, readOnly } = this.#daemon;
     const { capacityBytes, freeBytes, headroomBytes, marginBytes } = this.#parts.engine.pool();
     const pool = { capacityBytes, freeBytes, headroomBytes, marginBytes };
     const mounted = { type: 'ready' as const, pid, backing, mountpoint, filesystem, readOnly, ...pool };
@@ -380,6 +382,8 @@ export class Server {
     const { volumePlugin } = this.#parts.config;
     return {
       ...mounted,
+      engine,
+      engineReason,
       volumePlugin,
       io: io === 'passthrough' ? io : 'cached',
       ioReason,
@@ -395,8 +399,10 @@ export class Server {
 
 /** Opens the backing and takes its lock. Throws BACKING_…, ALREADY_SERVED. */
 function openBacking(config: MountConfig, engine: Engine): BackingInfo {
-  const { backing, mountpoint, readOnly, allowOther, passthrough, threads, suid, dev, exec, charging } = config;
-  const behaviour = { readOnly, allowOther, passthrough, threads, suid, dev, exec, charging };
+  const { backing, mountpoint, readOnly, passthrough, threads, suid, dev, exec, charging } = config;
+  const { allowOther, othersAsked, trustAllUsers } = config;
+  const others = { allowOther, othersAsked, trustAllUsers };
+  const behaviour = { readOnly, ...others, passthrough, threads, suid, dev, exec, charging };
   let info: BackingInfo;
   try {
     info = engine.openBacking({ backing, mountpoint, source: backing, ...behaviour });

@@ -80,11 +80,11 @@ async function readReplies(handle: FileHandle, mountpoint: string): Promise<Reco
   }
 }
 
-function isGone(error: unknown): boolean {
+export function isGone(error: unknown): boolean {
   return GONE.includes(errnoOf(error) ?? '');
 }
 
-function brokenOff(error: unknown, mountpoint: string): VreserveError {
+export function brokenOff(error: unknown, mountpoint: string): VreserveError {
   return new VreserveError('BROKEN_OFF', { where: `'${mountpoint}'`, errno: errnoOf(error) ?? 'EIO' }, { cause: error });
 }
 

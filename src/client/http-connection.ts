@@ -2,6 +2,7 @@
 
 import { Agent, type ClientRequest, type IncomingMessage, request as plainRequest } from 'node:http';
 import { Agent as SecureAgent, request as secureRequest } from 'node:https';
+import type { Socket } from 'node:net';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { badAnswer, type HttpAnswer } from './answers.js';
 import type { BlobBody } from './blob-body.js';
@@ -14,8 +15,11 @@ const MOST_CONNECTIONS = 128;
 /** Shorter than servers keep a connection that nobody uses: none is taken that is being closed. */
 const IDLE_MS = 4000;
 
-/** How long it is waited for the word that a body is wanted. Who does not know of that gives none. */
-const CONTINUE_MS = 1000;
+/**
+ * How long it is waited for the word that a body is wanted. Who does not know of that gives none; but who only is slow, and refuses
+ * it, may close the connection on what was sent unasked, and its refusal with it.
+ */
+const CONTINUE_MS = 5000;
 
 /** What is held of an answer that is taken whole. */
 const MOST_ANSWER_BYTES = 512 * 1024 * 1024;
@@ -35,6 +39,8 @@ export class HttpConnection {
   readonly #target: Target & { kind: 'http' };
   readonly #headers: Record<string, string>;
   readonly #agent: Agent;
+  /** Those that have been connected, for requests to come. */
+  readonly #connected = new WeakSet<Socket>();
 
   constructor(target: Target & { kind: 'http' }, token: string | null) {
     this.where = target.where;
@@ -72,12 +78,13 @@ export class HttpConnection {
     const request = ask({ ...options, headers: { ...this.#headers, ...headers, ...sent } });
     const answered = this.#answered(request, isSecure);
     answered.catch(() => {});
+    const isWanted = typeof body === 'object' && body.isLarge ? wanted(request) : Promise.resolve();
     stop.onStop(() => request.destroy());
     try {
       if (body === undefined || typeof body === 'string') request.end(body);
       // The time that it takes to become one of so many connections is nobody else's.
       await stop.wait(Promise.race([seatOf(request), answered]), false);
-      if (typeof body === 'object') await this.#send(request, body, answered, stop);
+      if (typeof body === 'object') await this.#send(request, body, isWanted, answered, stop);
       const message = await stop.wait(answered);
       // An answer that came before all was sent: nothing more can be asked on that connection.
       message.once('close', () => request.writableFinished || request.destroy());
@@ -94,9 +101,10 @@ export class HttpConnection {
     stop.onStop(() => message.destroy());
     try {
       for (;;) {
-        const next = await stop.wait(from.next()).catch((error: unknown) => {
+        const coming = from.next().catch((error: unknown) => {
           throw this.#failure(error, true);
         });
+        const next = await stop.wait(coming);
         if (next.done === true) return;
         yield next.value;
       }
@@ -115,23 +123,30 @@ export class HttpConnection {
     let isConnected = false;
     request.once('socket', (socket) => {
       const isNow = () => {
+        this.#connected.add(socket);
         isConnected = true;
       };
-      if (request.reusedSocket) isNow();
+      if (this.#connected.has(socket)) isNow();
       else socket.once(isSecure ? 'secureConnect' : 'connect', isNow);
     });
     return new Promise((resolve, reject) => {
       request.once('response', resolve);
-      request.once('error', (error) => reject(this.#failure(error, isConnected)));
+      request.on('error', (error) => reject(this.#failure(error, isConnected)));
     });
   }
 
-  async #send(request: ClientRequest, body: BlobBody, answered: Promise<unknown>, stop: Stop): Promise<void> {
+  async #send(
+    request: ClientRequest,
+    body: BlobBody,
+    isWanted: Promise<void>,
+    answered: Promise<unknown>,
+    stop: Stop,
+  ): Promise<void> {
     let isSending = true;
     const interrupt = (error: unknown) => isSending && stop.interrupt({ error });
     answered.then(() => interrupt(ANSWERED), interrupt);
     try {
-      if (body.isLarge) await stop.wait(wanted(request), false);
+      await stop.wait(isWanted, false);
       for await (const piece of body.pieces((next) => stop.wait(next, false))) {
         if (!request.write(piece)) await stop.wait(new Promise<void>((resolve) => request.once('drain', resolve)));
       }
@@ -144,14 +159,13 @@ export class HttpConnection {
     }
   }
 
-  #failure(error: unknown, isConnected: boolean): unknown {
+  #failure(error: unknown, isConnected: boolean): VreserveError {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (code.startsWith('HPE_')) return badAnswer(this.where, 'it is no HTTP', error);
     const errno = errnoOf(error);
-    if (!(error instanceof Error) || error instanceof VreserveError || error.name === 'AbortError') return error;
     if (isConnected)
       return new VreserveError('BROKEN_OFF', { where: this.where, errno: errno ?? 'ECONNRESET' }, { cause: error });
-    const reason = error instanceof AggregateError ? (errno ?? 'nobody answers') : error.message;
+    const reason = error instanceof Error && error.message !== '' ? error.message : (errno ?? 'nobody answers');
     return new VreserveError('UNREACHABLE', { where: this.where, reason, errno: errno ?? 'EIO' }, { cause: error });
   }
 }
@@ -161,12 +175,17 @@ function seatOf(request: ClientRequest): Promise<unknown> {
   return new Promise((resolve) => request.once('socket', resolve));
 }
 
-/** Resolves when the other side wants the body, or says nothing of it. */
+/** Resolves when the other side wants the body, or says nothing of it. The headers, which ask, are on their way already. */
 function wanted(request: ClientRequest): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, CONTINUE_MS).unref();
-    request.once('continue', resolve).once('close', resolve);
-    request.once('close', () => clearTimeout(timer));
-    request.flushHeaders();
+    const go = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    let timer: NodeJS.Timeout | undefined;
+    request.once('socket', () => {
+      timer = setTimeout(go, CONTINUE_MS).unref();
+    });
+    request.once('continue', go).once('close', go);
   });
 }

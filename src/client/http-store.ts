@@ -80,7 +80,17 @@ export class HttpStore implements StoreTransport {
     throw error;
   }
 
-  async page(after: string | null, most: number, stop: Stop): Promise<{ entries: BlobEntry[]; next: string | null }> {
+  async *list(after: string | null, pageSize: number, begin: () => Stop): AsyncGenerator<BlobEntry[]> {
+    for (let from = after; ; ) {
+      const stop = begin();
+      const { entries, next } = await this.#page(from, pageSize, stop).finally(() => stop.end());
+      yield entries;
+      if (next === null) return;
+      from = next;
+    }
+  }
+
+  async #page(after: string | null, most: number, stop: Stop): Promise<{ entries: BlobEntry[]; next: string | null }> {
     const query = new URLSearchParams({ limit: String(most), ...(after === null ? {} : { after }) });
     const answer = await this.#connection.ask({ method: 'GET', path: `/store/?${query}` }, stop);
     if (answer.status !== 200) throw this.#refusal(answer, '');
@@ -96,7 +106,7 @@ export class HttpStore implements StoreTransport {
     if (answer.status === 404 && answer.headers['content-type'] === undefined)
       return new VreserveError('STORE_NO_BLOB', { name });
     if (isNoRoute(answer)) {
-      return new VreserveError('NOT_SUPPORTED', { reason: `${this.#connection.where} has no store`, errno: 'ENOENT' });
+      return Object.assign(new VreserveError('NO_STORE'), { message: `${this.#connection.where} has no store` });
     }
     return refusalOf(answer, this.#connection.where);
   }
@@ -136,7 +146,7 @@ function isEntry(value: unknown): value is Record<string, unknown> {
 }
 
 function entryOf(entry: Record<string, unknown>): BlobEntry {
-  const { name, state, id, bytes, contentType, lot, modifiedAtMs, pendingUploads = 0 } = entry;
+  const { name, state, id, bytes, contentType, lot, modifiedAtMs } = entry;
   const blob = id === undefined ? null : { name, id, sizeBytes: bytes, contentType, modifiedAtMs, lot };
-  return { name, state, blob, pendingUploads } as BlobEntry;
+  return { name, state, blob } as BlobEntry;
 }

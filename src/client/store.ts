@@ -33,6 +33,9 @@ export interface ListOptions extends CallOptions {
   pageSize?: number;
 }
 
+/** What the service gives at once. */
+const MOST_LISTED = 10_000;
+
 /** The bytes of a blob, and what it is. Destroyed before its end it lets go of the connection. */
 export type BlobStream = Readable & { readonly blob: BlobInfo };
 
@@ -108,20 +111,19 @@ export class BlobStore {
 
   /** Names in bytewise order, also of what is on its way or has just failed. */
   async *list({ after, pageSize = 1000, ...options }: ListOptions = {}): AsyncGenerator<BlobEntry, void, void> {
-    for (let from: string | null = after ?? null; ; ) {
-      const stop = this.#begin(options);
-      const page = await this.#transport.page(from, pageSize, stop).finally(() => stop.end());
-      yield* page.entries;
-      if (page.next === null) return;
-      from = page.next;
+    if (!Number.isSafeInteger(pageSize) || pageSize < 1 || pageSize > MOST_LISTED) {
+      throw new VreserveError('USAGE', { reason: `pageSize must be a number from 1 to ${MOST_LISTED}` });
     }
+    for await (const page of this.#transport.list(after ?? null, pageSize, () => this.#begin(options))) yield* page;
   }
 
-  #write(kind: WriteKind, name: string, content: BlobSource, options: UploadOptions): Promise<StoredBlob> {
-    return this.#call(name, options, (stop) => {
-      const body = new BlobBody(content, options.lengthBytes ?? null);
-      return this.#transport.write(kind, name, body, options, stop);
-    });
+  async #write(kind: WriteKind, name: string, content: BlobSource, options: UploadOptions): Promise<StoredBlob> {
+    const body = new BlobBody(content, options.lengthBytes ?? null);
+    try {
+      return await this.#call(name, options, (stop) => this.#transport.write(kind, name, body, options, stop));
+    } finally {
+      body.end();
+    }
   }
 
   async #call<T>(name: string, options: CallOptions, ask: (stop: Stop) => Promise<T>): Promise<T> {

@@ -21,7 +21,7 @@ export interface Transport {
 /** A content of a name. */
 export interface BlobInfo {
   name: string;
-  /** Another content has another one. Files do not tell it: null through a mount. */
+  /** Of this content alone, for `ifMatch`. Files do not tell it: null through a mount. */
   id: string | null;
   sizeBytes: number;
   /** null through a mount. */
@@ -36,23 +36,21 @@ export type StoredBlob = Pick<BlobInfo, 'name' | 'id' | 'sizeBytes'>;
 /** A name of the store, whatever became of it. */
 export interface BlobEntry {
   name: string;
-  /** Pending: its first content is on its way; Failure: that failed, or it was removed just now. */
+  /** Pending: its first content is on its way; Failure, over HTTP only: that failed, or it was removed just now. */
   state: 'OK' | 'Pending' | 'Failure';
   /** What can be read; null: nothing. */
   blob: (BlobInfo & { lot: string | null }) | null;
-  /** Uploads under way. */
-  pendingUploads: number;
 }
 
-/** A change is made on that content alone: its `id`. Else STORE_CHANGED. */
+/** Done on that content alone: its `id`. Else STORE_CHANGED. Over HTTP only. */
 export interface MatchOptions {
   ifMatch?: string;
 }
 
 export interface WriteOptions extends MatchOptions {
-  /** Told from the first bytes without it. */
+  /** Told from the first bytes without it. Over HTTP only. */
   contentType?: string;
-  /** Which lot pays for it. Without it: the store's own, or that of the content before. */
+  /** Which lot pays for it. Without it: the store's own, or that of the content before. Over HTTP only. */
   lot?: string;
 }
 
@@ -79,6 +77,6 @@ export interface StoreTransport {
   stat(name: string, stop: Stop): Promise<BlobInfo | null>;
   /** False: there was none. */
   remove(name: string, options: MatchOptions, stop: Stop): Promise<boolean>;
-  /** Names behind `after`, bytewise; `next`: where to go on, null: there are no more. */
-  page(after: string | null, most: number, stop: Stop): Promise<{ entries: BlobEntry[]; next: string | null }>;
+  /** Names behind `after`, bytewise, so many at a time. `begin` gives the stop of each step. */
+  list(after: string | null, pageSize: number, begin: () => Stop): AsyncIterable<readonly BlobEntry[]>;
 }

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { VreserveError } from '../core/errors.js';
+import { asVreserveError, VreserveError } from '../core/errors.js';
 import { objectIn, refusalIn } from './answers.js';
 import type { Stop } from './stop.js';
 
@@ -32,7 +32,7 @@ export async function sendWaiting(mountpoint: string, request: object, stop: Sto
   child.stdin.on('error', () => {});
   const ended = new Promise<void>((resolve, reject) => {
     child.once('close', resolve);
-    child.once('error', reject);
+    child.once('error', (error) => reject(asVreserveError(error)));
   });
   child.stdin.write(`${JSON.stringify({ mountpoint, request } satisfies WaitingRequest)}\n`);
   await stop.wait(ended);

@@ -151,6 +151,34 @@ export function dropLot(book: LotBook, lot: Lot): LotChange {
   return { put, remove: [lot.id] };
 }
 
+/**
+ * Nothing at or below a path of the mount is bound any more. Lots that have no path elsewhere go, as do those that are named by such a
+ * path; what lay below them comes to lie below their parents. Others lose their paths there. Throws LOT_IS_SPOOL.
+ */
+export function freeTree(book: LotBook, path: string): LotChange {
+  const isInside = (each: LotPath) => isWithin(each.path, path);
+  const touched = [...book.all()].filter(({ paths }) => paths.some(isInside));
+  const gone = new Set(touched.filter(({ name, paths }) => paths.every(isInside) || isWithin(name, path)).map(({ id }) => id));
+  const heirsOf = (id: LotId): LotId[] => (gone.has(id) ? book.must(id).parents.flatMap(heirsOf) : [id]);
+  const draft = new Draft(book);
+  for (const id of gone) {
+    refuseKept(book.must(id));
+    draft.remove(id);
+    for (const below of book.children(id)) {
+      if (gone.has(below)) continue;
+      const child = draft.must(below);
+      const parents = distinct(child.parents.flatMap(heirsOf));
+      draft.put({ ...child, parents, selfParent: child.selfParent || parents.length === 0 });
+    }
+  }
+  for (const { id } of touched) {
+    if (gone.has(id)) continue;
+    const lot = draft.must(id);
+    draft.put({ ...lot, paths: lot.paths.filter((each) => !isInside(each)) });
+  }
+  return draft.change();
+}
+
 /** Reads see what was put so far. */
 class Draft {
   readonly #book: LotBook;

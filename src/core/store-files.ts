@@ -12,14 +12,16 @@ export interface BlobFile {
 /** `new`: the name must be free; `empty`: in place of what it has; `copy`: that comes first. */
 export type BlobBegin = 'new' | 'empty' | 'copy';
 
-/** A content that somebody writes, by the number of its upload. */
+/** A content that somebody writes. `upload` is its own for ever: of one whose store was opened anew since then, nothing is known. */
 export interface BlobUpload {
-  upload: number;
+  upload: string;
   path: string;
 }
 
 /** Paths are relative to the directory of the store. Rejections are VreserveErrors, or the system's. */
 export interface BlobFiles {
+  /** When the list of names was last changed: another time for another list. Unix milliseconds. */
+  blobsChangedAtMs(): Promise<number>;
   /** null: there is no such file. What has failed is none. */
   lookAtBlob(name: string): Promise<BlobFile | null>;
   /** What became of the name, a line each, newest first; null: nothing is known of it. */
@@ -31,9 +33,9 @@ export interface BlobFiles {
   /** A file to write. Throws STORE_EXISTS, STORE_BAD_NAME, STORE_FULL, READ_ONLY. */
   beginBlob(name: string, how: BlobBegin): Promise<BlobUpload>;
   /** What is in the file is what the name has, durably. Throws as the store's uploads do; nothing of it stays then. */
-  commitBlob(upload: number): Promise<void>;
+  commitBlob(upload: string): Promise<void>;
   /** Nothing of it stays. */
-  failBlob(upload: number, reason: string): Promise<void>;
+  failBlob(upload: string, reason: string): Promise<void>;
   /** Throws STORE_NO_BLOB, STORE_PENDING. */
   removeBlob(name: string): Promise<void>;
 }
@@ -41,6 +43,7 @@ export interface BlobFiles {
 /** The same of files that have to be had first, at each call anew. */
 export function blobFilesOf(files: () => Promise<BlobFiles>): BlobFiles {
   return {
+    blobsChangedAtMs: async () => (await files()).blobsChangedAtMs(),
     lookAtBlob: async (name) => (await files()).lookAtBlob(name),
     logOfBlob: async (name) => (await files()).logOfBlob(name),
     blobNames: async (after) => (await files()).blobNames(after),

@@ -168,6 +168,10 @@ export interface BackingInfo {
 }
 
 export interface MountInfo {
+  /** The data plane that serves, such as 'native'. */
+  engine: string;
+  /** Why another one does not, where that was tried first; else empty. */
+  engineReason: string;
   /** 'passthrough', or 'cached' where passthrough is not to be had. */
   io: 'passthrough' | 'cached';
   /** Why not passthrough; empty when it is. */
@@ -181,7 +185,12 @@ export interface EngineOptions {
   /** Real path of the mountpoint; equal to `backing` for an in-place mount. */
   mountpoint: string;
   readOnly: boolean;
+  /** Other users may use the mount, where the engine can tell who asks. */
   allowOther: boolean;
+  /** That was asked for. */
+  othersAsked: boolean;
+  /** They may do what the mounting user may. */
+  trustAllUsers: boolean;
   passthrough: boolean;
   /** Data-plane threads; 0 chooses. */
   threads: number;
@@ -253,11 +262,12 @@ export type VirtualRequest = { token: number; scope: LotId; directory: string } 
   | { op: 'write'; handle: number; offsetBytes: number; data: Buffer }
   /**
    * Of control: a descriptor of the handle was closed.
-   * Of a blob that is open for writing: whoever opened it has closed what looks like the last descriptor. What is in `real` is
-   * all there will be: it is sealed before this is asked, so that nothing can be written through the handle from now on
-   * (EPERM). The closer waits for the answer. `{}`: it is taken, and stays sealed. An errno: the closer has it from close(2), and
-   * it stays sealed. `{ again: true }`: it was not taken; it is written on, and may be flushed again. Interrupted: it stays
-   * sealed. Other closes are not asked about, so a handle may be released that was never flushed.
+   * Of a blob that is open for writing: the process that opened it has closed what looks like the last descriptor, neither it
+   * nor a child of it has another one. Other closes are not asked about, nor where that cannot be seen, nor what exec closes: so
+   * a handle may be released that was never flushed. What is in `real` is all there will be: it is sealed before this is
+   * asked, and nothing can be written through the handle from then on (EPERM). The closer waits for the answer. `{}`: it is
+   * taken, and stays sealed. An errno: the closer has it from close(2), and it stays sealed. `{ again: true }`: it was not taken;
+   * it is written on, and may be flushed again. Interrupted: it stays sealed.
    */
   | ({ op: 'flush'; handle: number } & BlobUse)
   /**
@@ -279,7 +289,7 @@ export type VirtualRequest = { token: number; scope: LotId; directory: string } 
 export interface BlobUse {
   /** Something was written through it, or was to be, or its size was set. Opening with O_TRUNC alone is neither. */
   written?: boolean;
-  /** The errno of the first write, or other growth, that failed, such as 'ENOSPC': the content is not all that was meant. */
+  /** The errno of the first write that was lost (ENOSPC, EDQUOT, EFBIG, EIO): the content is not all that was meant. */
   failed?: string;
 }
 

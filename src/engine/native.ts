@@ -2,15 +2,21 @@
 
 import { createRequire } from 'node:module';
 import { VreserveError } from '../core/errors.js';
-import type { Engine, System, Usage } from './engine.js';
+import type { Engine, MountInfo, System, Usage, VirtualRequest } from './engine.js';
+import type { PortableClass } from './portable/addon.js';
 
 /** The addon's engine: usage comes as five numbers a lot, in the order of `Usage`'s fields. */
-interface AddonEngine extends Omit<Engine, 'usage'> {
+interface AddonEngine extends Omit<Engine, 'usage' | 'mount'> {
   usageColumns(): Float64Array;
+  mount(
+    onVirtual: (request: VirtualRequest) => void,
+    onEnd: () => void,
+  ): Promise<Pick<MountInfo, 'io' | 'ioReason' | 'kernelMinor'>>;
 }
 
 interface Addon extends System {
   Engine: new () => AddonEngine;
+  Portable: PortableClass;
 }
 
 /** Name of this data plane in reports. */
@@ -23,7 +29,26 @@ let loaded: Addon | undefined;
 /** A data plane of its own. Throws ENGINE_MISSING where the addon is not built or does not fit this Node. */
 export function createNativeEngine(): Engine {
   const engine = new (load().Engine)();
-  return Object.assign(engine, { usage: () => rowsOf(engine.usageColumns()) });
+  const mount = engine.mount.bind(engine);
+  return overriding(engine, {
+    usage: () => rowsOf(engine.usageColumns()),
+    mount: async (onVirtual: (request: VirtualRequest) => void, onEnd: () => void): Promise<MountInfo> => ({
+      ...(await mount(onVirtual, onEnd)),
+      engine: NATIVE,
+      engineReason: '',
+    }),
+  });
+}
+
+/** The object with some methods in place of its own: those of an addon's class cannot be assigned to. */
+export function overriding<T extends object, U extends object>(object: T, methods: U): Omit<T, keyof U> & U {
+  for (const [name, value] of Object.entries(methods)) Object.defineProperty(object, name, { value, configurable: true });
+  return object as unknown as Omit<T, keyof U> & U;
+}
+
+/** The addon's part of an engine that gets its requests elsewhere. Throws ENGINE_MISSING. */
+export function nativePortable(): PortableClass {
+  return load().Portable;
 }
 
 function rowsOf(columns: Float64Array): Usage[] {

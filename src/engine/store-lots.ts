@@ -1,7 +1,7 @@
 // Lots that pay for contents of the store: each has a directory of its own there, named by its number, that is bound to it.
 
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { lstatSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { noLot } from '../core/change.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import type { LotId } from '../core/lot.js';
@@ -29,6 +29,8 @@ export class StoreLots {
 
   /** Before the mount, after the lots are known to the engine. */
   load(): void {
+    // What else may be in the place of the store is nobody's lot.
+    if (lstatSync(dirname(this.#directory), { throwIfNoEntry: false })?.isDirectory() !== true) return;
     for (const name of namesIn(this.#directory)) {
       const id = Number(name);
       if (!/^[1-9][0-9]{0,9}$/.test(name) || this.#keeper.book.get(id) === undefined) continue;
@@ -85,7 +87,7 @@ function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return [];
     throw error;
   }
 }

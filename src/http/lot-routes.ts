@@ -4,7 +4,7 @@ import type { FastifyPluginCallback, FastifyReply } from 'fastify';
 import { VreserveError } from '../core/errors.js';
 import type { LotStatus } from '../core/phase.js';
 import { gbOf } from '../lots/wire.js';
-import { limitBodyTime, takeJson } from './bodies.js';
+import { limitBodies, limitBodyTime, takeJson } from './bodies.js';
 import type { HttpHost, LotsAsked, ShownLot } from './host.js';
 import { camelJson, LOT, LOT_CHANGE, NEW_LOT, snakeJson } from './lot-wire.js';
 import type { RouteDoc } from './openapi.js';
@@ -49,6 +49,7 @@ export function lotRoutes(host: HttpHost): FastifyPluginCallback {
 
   return (app, _, done) => {
     takeJson(app);
+    limitBodies(app);
     limitBodyTime(app);
 
     app.get<{ Querystring: LotsAsked }>(

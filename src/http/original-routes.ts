@@ -3,7 +3,7 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import { compareBytes } from '../core/bytes.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
-import { limitBodyTime, MOST_BODY_BYTES } from './bodies.js';
+import { limitBodies, limitBodyTime, MOST_BODY_BYTES } from './bodies.js';
 import { Form, type Parameter } from './form.js';
 import { goRedirectBody, goString, parseUint } from './go.js';
 import type { Teller, Volumes } from './host.js';
@@ -62,6 +62,7 @@ export function originalRoutes(volumes: Volumes, tell: Teller): FastifyPluginCal
   };
   return (app, _, done) => {
     takeForms(app);
+    limitBodies(app);
     limitBodyTime(app);
     const method = app.supportedMethods.filter((each) => each !== 'CONNECT');
     for (const [name, { summary, parameters, run }] of Object.entries(calls)) {

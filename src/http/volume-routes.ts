@@ -74,8 +74,9 @@ export function volumeRoutes(
     });
     call<Named>('VolumeDriver.Path', NAMED, async ({ Name }) => ({ Mountpoint: await driver().path(Name), Err: '' }));
     call<Named>('VolumeDriver.Get', NAMED, async ({ Name }) => {
-      const { status, ...volume } = await driver().get(Name);
-      return { Volume: { ...wireOf(volume), Status: status }, Err: '' };
+      const { status, createdAtMs, ...volume } = await driver().get(Name);
+      const created = createdAtMs === null ? {} : { CreatedAt: new Date(createdAtMs).toISOString() };
+      return { Volume: { ...wireOf(volume), ...created, Status: status }, Err: '' };
     });
     call('VolumeDriver.List', null, async () => ({ Volumes: (await driver().list()).map(wireOf), Err: '' }));
     done();

@@ -7,7 +7,7 @@ import { errorOf, type PlainError, plainError } from './plain-error.js';
 export interface Channel {
   readonly connected: boolean;
   send?(message: object, callback: (error: Error | null) => void): boolean;
-  on(event: 'message', listener: (message: Message) => void): unknown;
+  on(event: 'message', listener: (messages: readonly Message[]) => void): unknown;
   on(event: 'disconnect', listener: () => void): unknown;
 }
 
@@ -32,6 +32,11 @@ type Answer = { kind: 'answer'; id: number } & ({ value: unknown } | { error: Pl
 
 type Message = Call | Answer | { kind: 'abort'; id: number };
 
+interface Outgoing {
+  message: Message;
+  onFailure: (error: unknown) => void;
+}
+
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -53,6 +58,8 @@ export class Calls<Other> {
   readonly #running = new Map<number, AbortController>();
   #lastId = 0;
   #isOver = false;
+  /** What one turn of the event loop has to say goes out together: a message of its own costs more than what is in it. */
+  #outgoing: Outgoing[] = [];
   /** Throws PROCESS_GONE where the other side has gone, or goes before it has answered. */
   readonly other: Remote<Other>;
 
@@ -61,7 +68,9 @@ export class Calls<Other> {
     this.#channel = channel;
     this.#name = name;
     this.other = this.#remote();
-    channel.on('message', (message) => this.#take(message));
+    channel.on('message', (messages) => {
+      for (const message of messages) this.#take(message);
+    });
     channel.on('disconnect', () => this.end());
   }
 
@@ -153,13 +162,31 @@ export class Calls<Other> {
   }
 
   #send(message: Message, onFailure: (error: unknown) => void = () => {}): void {
+    if (this.#outgoing.push({ message, onFailure }) === 1) setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    const outgoing = this.#outgoing;
+    this.#outgoing = [];
+    if (outgoing.length > 0) this.#sendAll(outgoing);
+  }
+
+  #sendAll(outgoing: readonly Outgoing[]): void {
     const channel = this.#channel;
+    const fail = (error: unknown) => {
+      for (const { onFailure } of outgoing) onFailure(error);
+    };
+    if (this.#isOver || !channel.connected || channel.send === undefined) {
+      fail(this.#gone());
+      return;
+    }
     try {
-      if (this.#isOver || !channel.connected || channel.send === undefined) throw this.#gone();
-      channel.send(message, (error) => error !== null && onFailure(this.#gone()));
+      const messages = outgoing.map(({ message }) => message);
+      channel.send(messages, (error) => error !== null && fail(this.#gone()));
     } catch (error) {
-      // The other side has gone, or what is to be sent cannot be cloned.
-      onFailure(error);
+      // Something of it cannot be cloned, which is no reason to keep back the rest.
+      if (outgoing.length === 1) fail(error);
+      else for (const one of outgoing) this.#sendAll([one]);
     }
   }
 

@@ -18,7 +18,13 @@ export class Catalog {
   readonly #blobs = new Map<string, Blob>();
   readonly #activities = new Map<string, Activity>();
   readonly #names = new SortedNames();
+  #version = 0;
   #blobBytes = 0;
+
+  /** Another with each change of what a list shows. */
+  get version(): number {
+    return this.#version;
+  }
 
   get blobCount(): number {
     return this.#blobs.size;
@@ -56,7 +62,7 @@ export class Catalog {
   begin(upload: Upload): void {
     const activity = this.#activity(upload.name);
     activity.uploads.add(upload);
-    if (upload.kind === 'create') activity.creation = upload;
+    if (upload.isCreation) activity.creation = upload;
     this.#list(upload.name);
   }
 
@@ -124,6 +130,7 @@ export class Catalog {
   }
 
   #list(name: string): void {
+    this.#version += 1;
     if (this.#blobs.has(name) || this.#activities.has(name)) this.#names.add(name);
     else this.#names.remove(name);
   }

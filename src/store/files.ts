@@ -1,7 +1,7 @@
 // A store as a directory of files: what opening, closing, listing and removing them comes to.
 
 import { copyFile } from 'node:fs/promises';
-import { VreserveError } from '../core/errors.js';
+import { errnoOf, VreserveError } from '../core/errors.js';
 import type { BlobBegin, BlobFile, BlobFiles, BlobUpload } from '../core/store-files.js';
 import { shown } from './names.js';
 import { renderLog } from './status.js';
@@ -13,11 +13,21 @@ const PAGE = 10_000;
 
 export class StoreFiles implements BlobFiles {
   readonly #store: Store;
-  readonly #uploads = new Map<number, Upload>();
-  #lastUpload = 0;
+  /** By the ids of their contents. */
+  readonly #uploads = new Map<string, Upload>();
+  #seenVersion = -1;
+  #changedAtMs = 0;
 
   constructor(store: Store) {
     this.#store = store;
+  }
+
+  async blobsChangedAtMs(): Promise<number> {
+    const { version } = this.#store;
+    // Never the same for another list, however soon after.
+    if (version !== this.#seenVersion) this.#changedAtMs = Math.max(Date.now(), this.#changedAtMs + 1);
+    this.#seenVersion = version;
+    return this.#changedAtMs;
   }
 
   async lookAtBlob(name: string): Promise<BlobFile | null> {
@@ -50,24 +60,25 @@ export class StoreFiles implements BlobFiles {
   }
 
   async beginBlob(name: string, how: BlobBegin): Promise<BlobUpload> {
-    const upload = await this.#store.begin(name, how === 'new' ? 'create' : 'replace');
+    // Who writes the file meets the edge of the grant by itself, and cannot ask for room.
+    await this.#store.free();
+    const upload = await this.#store.begin(name, how === 'new' ? 'make' : 'replace');
     try {
-      const blob = this.#store.stat(name);
-      if (how === 'copy' && blob !== null) await copyFile(this.#store.pathOf(blob), upload.path);
+      if (how === 'copy') await this.#copy(name, upload.path);
     } catch (error) {
       await upload.fail(error);
       throw error;
     }
-    this.#lastUpload += 1;
-    this.#uploads.set(this.#lastUpload, upload);
-    return { upload: this.#lastUpload, path: this.#within(upload.path) };
+    this.#uploads.set(upload.id, upload);
+    return { upload: upload.id, path: this.#within(upload.path) };
   }
 
-  async commitBlob(upload: number): Promise<void> {
+  async commitBlob(upload: string): Promise<void> {
     await this.#take(upload).commit();
+    await this.#store.free();
   }
 
-  async failBlob(upload: number, reason: string): Promise<void> {
+  async failBlob(upload: string, reason: string): Promise<void> {
     const given = this.#uploads.get(upload);
     if (given === undefined) return;
     this.#uploads.delete(upload);
@@ -75,14 +86,28 @@ export class StoreFiles implements BlobFiles {
   }
 
   async removeBlob(name: string): Promise<void> {
-    if (await this.#store.remove(name)) return;
+    if (await this.#store.remove(name)) return this.#store.free();
     throw new VreserveError(this.#look(name) === null ? 'STORE_NO_BLOB' : 'STORE_PENDING', { name: shown(name) });
   }
 
-  #take(number: number): Upload {
-    const upload = this.#uploads.get(number);
+  /** What the name has now, if anything. */
+  async #copy(name: string, to: string): Promise<void> {
+    for (let blob = this.#store.stat(name); blob !== null; ) {
+      try {
+        return await copyFile(this.#store.pathOf(blob), to);
+      } catch (error) {
+        const now = this.#store.stat(name);
+        // Where another content has taken its place meanwhile, its file may be gone.
+        if (errnoOf(error) !== 'ENOENT' || now === blob) throw error;
+        blob = now;
+      }
+    }
+  }
+
+  #take(id: string): Upload {
+    const upload = this.#uploads.get(id);
     if (upload === undefined) throw new VreserveError('STORE_CLOSED');
-    this.#uploads.delete(number);
+    this.#uploads.delete(id);
     return upload;
   }
 

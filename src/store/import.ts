@@ -12,7 +12,10 @@ export interface ImportTarget {
   put(blob: OriginalBlob, bytes: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
-/** One that cannot be taken is reported and holds up no other; but where there is no room any more, it ends there. */
+/** Errnos of a store that is closed, and of a mount that has ended: nothing more can be taken. */
+const GONE: readonly string[] = ['ESHUTDOWN', 'ENOTCONN', 'ECONNABORTED'];
+
+/** One that cannot be taken is reported and holds up no other; but where there is no room any more, or no store, it ends there. */
 export async function importOriginal(
   dir: string,
   target: ImportTarget,
@@ -65,6 +68,7 @@ async function importOne(
   } catch (error) {
     const ours = asVreserveError(error);
     if (ours.errno === 'ENOSPC') throw new VreserveError('STORE_FULL', { name: blob.name }, { cause: error });
+    if (GONE.includes(ours.errno)) throw error;
     return { reason: ours.message };
   }
 }

@@ -1,9 +1,7 @@
 // Names of blobs and of the lots that pay for them: what may be one, and the directory that a lot's name becomes.
 
 import { VreserveError } from '../core/errors.js';
-
-/** A blob's name could be a file's: one component of a path. */
-export const MAX_NAME_BYTES = 255;
+import { MAX_BLOB_NAME_BYTES } from '../core/store-layout.js';
 
 const SHOWN_LETTERS = 80;
 
@@ -36,7 +34,7 @@ function whyNoName(name: string): string | null {
   if (name.includes('/')) return 'it contains a slash';
   if (name.includes('\0')) return 'it contains a NUL';
   if (/\p{Surrogate}/u.test(name)) return 'it is not valid UTF-8';
-  return Buffer.byteLength(name) > MAX_NAME_BYTES ? `it is longer than ${MAX_NAME_BYTES} bytes` : null;
+  return Buffer.byteLength(name) > MAX_BLOB_NAME_BYTES ? `it is longer than ${MAX_BLOB_NAME_BYTES} bytes` : null;
 }
 
 function percent(c: string): string {

@@ -23,21 +23,36 @@ export class OpenBlob {
     this.#file = file;
   }
 
-  /** All of it, or a part that lies in it. Once; the file is closed with its end. Throws STORE_PAYLOAD_DAMAGED where bytes are missing. */
-  async *bytes({ start, end }: ByteRange = { start: 0, end: this.blob.sizeBytes }): AsyncGenerator<Buffer> {
+  /**
+   * All of it, or a part that lies in it. Once; the file is closed with its end. `reuses`: a piece is good until the next is asked
+   * for, since they lie in one place. Throws STORE_PAYLOAD_DAMAGED where bytes are missing.
+   */
+  async *bytes(
+    { start, end }: ByteRange = { start: 0, end: this.blob.sizeBytes },
+    { reuses = false }: { reuses?: boolean } = {},
+  ): AsyncGenerator<Buffer> {
+    const place = reuses ? Buffer.allocUnsafe(Math.min(PIECE_BYTES, end - start)) : null;
     try {
       for (let at = start; at < end; ) {
         const wanted = Math.min(PIECE_BYTES, end - at);
-        const { buffer, bytesRead } = await this.#file.read(Buffer.allocUnsafe(wanted), 0, wanted, at);
-        if (bytesRead === 0) {
-          const reason = `they end after ${at} of ${this.blob.sizeBytes}`;
-          throw new VreserveError('STORE_PAYLOAD_DAMAGED', { name: shown(this.blob.name), reason });
-        }
-        yield buffer.subarray(0, bytesRead);
-        at += bytesRead;
+        const piece = (place ?? Buffer.allocUnsafe(wanted)).subarray(0, wanted);
+        await this.#fill(piece, at);
+        yield piece;
+        at += wanted;
       }
     } finally {
       await this.close();
+    }
+  }
+
+  async #fill(piece: Buffer, from: number): Promise<void> {
+    for (let filled = 0; filled < piece.length; ) {
+      const { bytesRead } = await this.#file.read(piece, filled, piece.length - filled, from + filled);
+      if (bytesRead === 0) {
+        const reason = `they end after ${from + filled} of ${this.blob.sizeBytes}`;
+        throw new VreserveError('STORE_PAYLOAD_DAMAGED', { name: shown(this.blob.name), reason });
+      }
+      filled += bytesRead;
     }
   }
 

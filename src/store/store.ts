@@ -135,6 +135,11 @@ export class Store {
     return store;
   }
 
+  /** Another with each change of what `list` gives. */
+  get version(): number {
+    return this.#catalog.version;
+  }
+
   get stats(): StoreStats {
     return {
       blobs: this.#catalog.blobCount,
@@ -248,6 +253,11 @@ export class Store {
     return removed;
   }
 
+  /** The half of it that gives bytes back: removes the files of what was replaced or removed so far. */
+  async free(): Promise<void> {
+    if (this.#garbage.size > 0) await this.#removal.run();
+  }
+
   /** Breaks off what is being uploaded, waits for what is being committed, collects, and lets go of the directory. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -301,7 +311,8 @@ export class Store {
 
   #checkKind(name: string, kind: UploadKind, current: Blob | null, upload: Upload | null = null): void {
     const creation = this.#catalog.creationOf(name);
-    if (kind === 'create' && (current !== null || (creation !== null && creation !== upload))) {
+    const mustBeFree = kind === 'create' || (kind === 'make' && upload === null);
+    if (mustBeFree && (current !== null || (creation !== null && creation !== upload))) {
       throw new VreserveError('STORE_EXISTS', { name });
     }
     if (kind === 'update' && current === null) throw new VreserveError('STORE_NO_BLOB', { name: shown(name) });

@@ -8,8 +8,8 @@ import type { PayloadPlace, Payloads } from './payloads.js';
 import { SNIFFED_BYTES, sniffContentType } from './sniff.js';
 import { PHRASES, packTransitions, type Transition } from './status.js';
 
-/** Whether there must be a content before: none, one, or either. */
-export type UploadKind = 'create' | 'update' | 'replace';
+/** Whether there must be a content before: none, one, or either; `make`: none when it begins, and what came since then is replaced. */
+export type UploadKind = 'create' | 'update' | 'replace' | 'make';
 
 /** Throws where the content that the name has (null: none) is not what the upload is to take the place of. */
 export type Expectation = (current: Blob | null) => void;
@@ -54,6 +54,8 @@ export class Upload implements PayloadPlace {
   #opening: Promise<FileHandle> | null = null;
   #file: FileHandle | null = null;
   #sizeBytes = 0;
+  /** The first bytes of what is written here, which tell the type. */
+  #start: Uint8Array = new Uint8Array();
   #state: 'open' | 'committing' | 'settled' = 'open';
   /** Resolves when it is the content of its name, or nothing of it is left. Never rejects. */
   readonly settled: Promise<void>;
@@ -84,8 +86,13 @@ export class Upload implements PayloadPlace {
     this.settled = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#log(what.kind === 'create' ? PHRASES.created : PHRASES.updated);
+    this.#log(this.isCreation ? PHRASES.created : PHRASES.updated);
     this.#log(PHRASES.starting);
+  }
+
+  /** The name is taken by it. */
+  get isCreation(): boolean {
+    return this.kind === 'create' || this.kind === 'make';
   }
 
   /** Oldest first. */
@@ -104,6 +111,11 @@ export class Upload implements PayloadPlace {
 
   /** Appends. Throws STORE_FULL, or the system's error; then `fail` is what is left to do. */
   async write(bytes: Uint8Array): Promise<void> {
+    this.#remember(bytes);
+    await this.#append(bytes);
+  }
+
+  async #append(bytes: Uint8Array): Promise<void> {
     const file = this.#opened();
     for (let written = 0; written < bytes.length; ) {
       // A write may be cut short at the edge of a grant: the next one says why.
@@ -185,8 +197,7 @@ export class Upload implements PayloadPlace {
 
   /** Its bytes are on the disk under its own name. */
   async #finish(file: FileHandle): Promise<{ sizeBytes: number; start: Uint8Array }> {
-    const start = Buffer.alloc(this.#contentType === null ? SNIFFED_BYTES : 0);
-    const { bytesRead } = start.length > 0 ? await file.read(start, 0, start.length, 0) : { bytesRead: 0 };
+    const start = await this.#startOf(file);
     // Never a second time: what a sync could not write, the next one says nothing of.
     await file.sync();
     const { size } = await file.stat();
@@ -196,7 +207,20 @@ export class Upload implements PayloadPlace {
     }
     await file.close();
     await this.#host.payloads.finish(this);
-    return { sizeBytes: size, start: start.subarray(0, bytesRead) };
+    return { sizeBytes: size, start };
+  }
+
+  /** Not asked of the file where it was written here: a request more for every small one. */
+  async #startOf(file: FileHandle): Promise<Uint8Array> {
+    if (this.#contentType !== null || this.#sizeBytes > 0) return this.#start;
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(SNIFFED_BYTES), 0, SNIFFED_BYTES, 0);
+    return buffer.subarray(0, bytesRead);
+  }
+
+  #remember(bytes: Uint8Array): void {
+    const missing = SNIFFED_BYTES - this.#start.length;
+    if (this.#contentType !== null || missing === 0 || bytes.length === 0) return;
+    this.#start = Buffer.concat([this.#start, bytes.subarray(0, missing)]);
   }
 
   async #take(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<void> {
@@ -212,6 +236,7 @@ export class Upload implements PayloadPlace {
         });
         isEnd = next.done === true;
         if (next.done !== true) {
+          this.#remember(next.value);
           gathered.push(next.value);
           bytes += next.value.length;
         }
@@ -232,7 +257,7 @@ export class Upload implements PayloadPlace {
     const file = this.#opened();
     const { bytesWritten } = await this.#withRoom(() => file.writev(pieces, this.#sizeBytes));
     this.#sizeBytes += bytesWritten;
-    if (bytesWritten < bytes) await this.write(Buffer.concat(pieces).subarray(bytesWritten));
+    if (bytesWritten < bytes) await this.#append(Buffer.concat(pieces).subarray(bytesWritten));
   }
 
   #brokenOff(error: unknown): VreserveError {

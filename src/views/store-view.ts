@@ -3,7 +3,7 @@
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { BlobBegin, BlobFile, BlobFiles } from '../core/store-files.js';
-import { BLOBS_PATH, STORE_DIRECTORY } from '../core/store-layout.js';
+import { BLOBS_PATH, MAX_BLOB_NAME_BYTES, STORE_DIRECTORY } from '../core/store-layout.js';
 import type { BlobUse, VirtualNode, VirtualReply, VirtualRequest } from '../engine/engine.js';
 import type { Log } from '../log.js';
 
@@ -19,7 +19,7 @@ interface Opened {
 
 interface Writing {
   name: string;
-  upload: number;
+  upload: string;
   /** Begun in place of nothing, or of all that was there: it becomes a blob even where not a byte is written. */
   isNew: boolean;
 }
@@ -75,7 +75,9 @@ export class StoreView {
   async lookup(path: string): Promise<VirtualReply> {
     const { mode, uid, gid } = this.#parts;
     if (path === STORE_DIRECTORY) {
-      return { node: { kind: 'directory', mode, uid, gid, mtimeMs: this.#parts.clock(), takesFiles: !this.#parts.readOnly } };
+      // The kernel keeps what it has listed for as long as this stays as it is.
+      const mtimeMs = await this.#parts.store.blobsChangedAtMs();
+      return { node: { kind: 'directory', mode, uid, gid, mtimeMs, takesFiles: !this.#parts.readOnly } };
     }
     const name = nameOf(path);
     const file = await this.#look(name);
@@ -89,7 +91,7 @@ export class StoreView {
     const names: { name: string; kind: VirtualNode['kind'] }[] = [];
     for (let after: string | null = null; ; ) {
       const page = await this.#parts.store.blobNames(after);
-      for (const name of page.names) names.push({ name, kind: 'blob' });
+      for (const name of page.names) if (isForFiles(name)) names.push({ name, kind: 'blob' });
       if (page.next === null) return { names };
       after = page.next;
     }
@@ -103,6 +105,7 @@ export class StoreView {
   }
 
   async create({ path, token }: Request<'create'>, handle: number, signal: AbortSignal): Promise<VirtualReply> {
+    if (!isForFiles(path)) throw new VreserveError('SYSTEM', { errno: 'EILSEQ', reason: 'a name is UTF-8' });
     const name = nameOf(path);
     await this.#closing.get(name);
     const real = await this.#begin(name, 'new', { handle, token }, signal);
@@ -122,6 +125,7 @@ export class StoreView {
     await this.#closing.get(name);
     if (forWriting) return { handle, real: await this.#begin(name, truncate ? 'empty' : 'copy', { handle, token }, signal) };
     const real = `${BLOBS_PATH}/${await this.#parts.store.openBlob(name)}`;
+    if (signal.aborted) throw nobodyWaits();
     this.#keep(handle, { token, writing: null });
     return { handle, real };
   }
@@ -167,12 +171,11 @@ export class StoreView {
     signal: AbortSignal,
   ): Promise<string> {
     if (this.#parts.readOnly) throw new VreserveError('READ_ONLY');
-    if (name.includes(REPLACEMENT)) throw new VreserveError('SYSTEM', { errno: 'EILSEQ', reason: 'a name is UTF-8' });
     const { store } = this.#parts;
     const { upload, path } = await store.beginBlob(name, how);
     if (signal.aborted) {
       await store.failBlob(upload, GIVEN_UP);
-      throw new VreserveError('SYSTEM', { errno: 'EINTR', reason: 'who asked has gone' });
+      throw nobodyWaits();
     }
     this.#keep(handle, { token, writing: { name, upload, isNew: how !== 'copy' } });
     return `${BLOBS_PATH}/${path}`;
@@ -186,15 +189,17 @@ export class StoreView {
     const { name, upload, isNew } = writing;
     if (failed !== undefined) {
       const reason = `not all of it could be written: ${failed}`;
-      await this.#closingOf(name, store.failBlob(upload, reason));
+      await this.#closingOf(name, () => store.failBlob(upload, reason));
       throw new VreserveError('SYSTEM', { errno: failed, reason });
     }
-    await this.#closingOf(name, isNew || written ? store.commitBlob(upload) : store.failBlob(upload, 'nothing was written'));
+    if (!isNew && !written) return await store.failBlob(upload, 'nothing was written');
+    await this.#closingOf(name, () => store.commitBlob(upload));
   }
 
   async #giveUp(handle: number): Promise<void> {
     const writing = this.#takeWriting(handle);
-    if (writing !== null) await this.#closingOf(writing.name, this.#parts.store.failBlob(writing.upload, GIVEN_UP));
+    if (writing === null) return;
+    await this.#closingOf(writing.name, () => this.#parts.store.failBlob(writing.upload, GIVEN_UP));
   }
 
   #takeWriting(handle: number): Writing | null {
@@ -204,11 +209,15 @@ export class StoreView {
     return writing;
   }
 
-  /** Until it is over, whoever looks at the name waits. */
-  async #closingOf(name: string, ended: Promise<void>): Promise<void> {
-    const closing = Promise.all([this.#closing.get(name), ended.catch(() => {})]).then(() => {
-      if (this.#closing.get(name) === closing) this.#closing.delete(name);
-    });
+  /** One after the other, so that what was closed last is there; until it is over, whoever looks at the name waits. */
+  async #closingOf(name: string, end: () => Promise<void>): Promise<void> {
+    const before = this.#closing.get(name);
+    const ended = before === undefined ? end() : before.then(end);
+    const closing = ended
+      .catch(() => {})
+      .then(() => {
+        if (this.#closing.get(name) === closing) this.#closing.delete(name);
+      });
     this.#closing.set(name, closing);
     await ended;
   }
@@ -247,8 +256,20 @@ export class StoreView {
 
 function nameOf(path: string): string {
   const name = path.slice(STORE_DIRECTORY.length + 1);
-  if (name === '' || name.includes('/')) throw noFile();
+  if (name === '' || name.includes('/') || !isForFiles(name)) throw noFile();
+  if (Buffer.byteLength(name) > MAX_BLOB_NAME_BYTES) {
+    throw new VreserveError('SYSTEM', { errno: 'ENAMETOOLONG', reason: `a name has at most ${MAX_BLOB_NAME_BYTES} bytes` });
+  }
   return name;
+}
+
+/** Whether the bytes of a file's name can be told from it. Another name could be meant by what is no UTF-8. */
+function isForFiles(name: string): boolean {
+  return !name.includes(REPLACEMENT);
+}
+
+function nobodyWaits(): VreserveError {
+  return new VreserveError('SYSTEM', { errno: 'EINTR', reason: 'who asked has gone' });
 }
 
 function noFile(): VreserveError {

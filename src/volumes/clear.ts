@@ -33,6 +33,8 @@ export async function clear(directory: HeldDirectory, signal: AbortSignal): Prom
         await removeTree(directory, entry, signal);
         return true;
       } catch (error) {
+        // Others have taken it away, and the next pass sees what there is then.
+        if (errnoOf(error) === 'ENOENT') return true;
         if (!signal.aborted) stays.set(key, error);
         return false;
       }

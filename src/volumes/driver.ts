@@ -27,6 +27,12 @@ export interface Volume {
   mountpoint: string;
 }
 
+/** `createdAtMs`: when its reservation was made; null where it has none. */
+export interface InspectedVolume extends Volume {
+  createdAtMs: number | null;
+  status: VolumeStatus;
+}
+
 /** What `docker volume inspect` shows. Bytes; -1 is without limit. */
 export interface VolumeStatus {
   /** The lot that it is charged to: its own, which has the name of its path, unless that was released by hand. */
@@ -130,11 +136,12 @@ export class VolumeDriver {
   }
 
   /** Throws VOLUME_UNKNOWN. */
-  get(name: string): Promise<Volume & { status: VolumeStatus }> {
+  get(name: string): Promise<InspectedVolume> {
     return this.#turn(name, async () => {
       await this.#mustBeThere(name);
       const lot = await this.#parts.host.lotOf(volumePath(name));
-      return { name, mountpoint: this.#pathOf(name), status: statusOf(lot) };
+      const createdAtMs = lot.isOwn ? lot.createdAtMs : null;
+      return { name, mountpoint: this.#pathOf(name), createdAtMs, status: statusOf(lot) };
     });
   }
 

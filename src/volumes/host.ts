@@ -15,6 +15,7 @@ export interface VolumeLot {
   roomBytes: number;
   objects: number;
   maxObjects: number;
+  createdAtMs: number;
   expiresAtMs: number | null;
 }
 

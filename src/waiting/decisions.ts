@@ -32,6 +32,8 @@ export class Decisions {
   readonly #unmoved = new Map<number, { waiting: Waiting; outcome: Outcome }>();
   /** Refused when they were found; the entry is claimed, and still to be moved. */
   readonly #unrecorded = new Map<string, { text: string; owner: FileOwner }>();
+  /** Claimed, not decided, and still to be put back. They stay busy. */
+  readonly #unreturned = new Set<Waiting>();
   /** By lot: what was looked at when its line was last refused, and the room that there was before. */
   readonly #tried = new Map<LotId, { looked: string; room: string }>();
   #ended = false;
@@ -72,6 +74,7 @@ export class Decisions {
   async pass(anew: boolean): Promise<void> {
     const { requests } = this.#parts;
     const failures = new Failures();
+    for (const waiting of this.#unreturned) await failures.catch(() => this.#putBack(waiting));
     await this.#moveDecided(failures);
     await this.#judgeMoved(failures);
     // Each is tried once, however short its time; after that its deadline comes first.
@@ -187,8 +190,8 @@ export class Decisions {
       waiting.listener?.granted(lot);
       return null;
     } catch (error) {
-      if (isClaimed) await box.putBack(name);
-      waiting.busy = false;
+      if (isClaimed) await this.#putBack(waiting);
+      else waiting.busy = false;
       const known = asVreserveError(error);
       if (known.code === 'WITHDRAWN') {
         await requests.leave(waiting);
@@ -238,15 +241,23 @@ export class Decisions {
       try {
         await record.settle({ seq, outcome: JSON.stringify(outcome) }, []);
       } catch (failure) {
-        await box.putBack(name);
+        await this.#putBack(waiting);
         throw failure;
       }
       this.#decide(waiting, outcome);
       listener?.refused(error);
       await host.journalRefusal(lot, { request: name, path: at }, by, error);
     } finally {
-      waiting.busy = false;
+      waiting.busy = this.#unreturned.has(waiting);
     }
+  }
+
+  /** What could not be put back is tried again with the next pass. */
+  async #putBack(waiting: Waiting): Promise<void> {
+    this.#unreturned.add(waiting);
+    await this.#parts.box.putBack(waiting.name);
+    this.#unreturned.delete(waiting);
+    waiting.busy = false;
   }
 
   #decide(waiting: Waiting, outcome: Outcome): void {

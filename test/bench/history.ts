@@ -1,9 +1,10 @@
-// test/performance.txt: rows of ratios for every version that was measured, and rows of what many lots cost.
+// test/performance.txt: rows for every version that was measured, a table for each part of the bench.
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { readVersion } from '../../src/version.js';
 import { ROOT } from '../helpers/run.js';
+import type { HttpMeasured } from './http.js';
 import type { LotsMeasurement } from './lots.js';
 import { type LotLine, lotsColumns, lotsValues } from './lots-summary.js';
 import { METRICS } from './metrics.js';
@@ -47,6 +48,7 @@ export async function appendHistory(options: Options, { place }: Measurement, li
   const rows = [
     row([...words, 'passthrough'], [...ratios((line) => line.ratios.get('passthrough')?.median), charge], options.note),
     row([...words, 'no passthrough'], [...ratios((line) => line.ratios.get('cached')?.median), '-'], ''),
+    row([...words, 'fuse-native'], [...ratios((line) => line.ratios.get('fuse-native')?.median), '-'], ''),
     row([...words, 'best other'], [...ratios((line) => line.bestPeer?.ratio), '-'], ''),
   ];
   await addRows(columns(), rows);
@@ -78,6 +80,21 @@ export async function appendSpool(options: Options, place: Place, lines: readonl
     );
   });
   const head = row([...HEAD, 'spool'], [...SPOOL_ROWS.map(({ column }) => column)], 'what changed');
+  await addRows(head, rows);
+}
+
+/** Rows of what was measured over HTTP: one for everybody who is compared. */
+export async function appendHttp(options: Options, place: Place, { about, comparison }: HttpMeasured): Promise<void> {
+  const words = [...where(place.filesystem), `${options.rounds}x${options.runtimeMs / 1000}s`];
+  const wide = Math.max(about.length, ...comparison.contenders.map(({ title }) => title.length));
+  const rows = comparison.present.map((each, i) =>
+    row([...words, each.title.padEnd(wide)], comparison.row(each), i === 0 ? options.note : ''),
+  );
+  const head = row(
+    [...HEAD, about.padEnd(wide)],
+    comparison.metrics.map(({ column }) => column),
+    'what changed',
+  );
   await addRows(head, rows);
 }
 

@@ -3,11 +3,12 @@ import { release } from 'node:os';
 import { readVersion } from '../../src/version.js';
 import { inSession, Session } from '../helpers/session.js';
 import { judge } from './goals.js';
-import { appendHistory, appendLots, appendSpool } from './history.js';
+import { appendHistory, appendHttp, appendLots, appendSpool } from './history.js';
+import { type HttpPart, measureHttp } from './http.js';
 import { measureLots } from './lots.js';
 import { aboutMemory, judgeLots, lotsJson, lotsTable, summarizeLots } from './lots-summary.js';
 import { HELP, type Options, parseOptions, UsageError } from './options.js';
-import { compileProgram, describe, describeLots, describeSpool, makePlace, type Place } from './place.js';
+import { compileProgram, describe, describeHttp, describeLots, describeSpool, makePlace, type Place } from './place.js';
 import { type Measurement, measure, type Say } from './run.js';
 import { judgeSpool, measureSpool, spoolJson, spoolPlaces, spoolTable, summarizeSpool } from './spool.js';
 import { type Line, summarize } from './summary.js';
@@ -100,6 +101,34 @@ async function spools(
   }
 }
 
+/** A part about HTTP; what went wrong, or null. */
+async function overHttp(
+  session: Session,
+  place: Place,
+  program: string,
+  part: HttpPart,
+  options: Options,
+  result: Record<string, unknown>,
+  { say, clear }: { say: Say; clear: () => void },
+): Promise<string | null> {
+  try {
+    const measured = await measureHttp(session, place, program, part, options, say);
+    clear();
+    const { title, comparison, goals } = measured;
+    if (options.json) result[part] = { ...comparison.json(), goals };
+    else {
+      const way = part === 'http-files' ? 'metrics across' : 'metrics down';
+      print(`${describeHttp(title, options, place)}\n${comparison.notes.join('\n')}\n\n${comparison.table(way)}\n`);
+      if (goals.length > 0) print(`${goalTable(goals)}\n`);
+    }
+    if (options.append) await appendHttp(options, place, measured);
+    return null;
+  } catch (error) {
+    session.signal.throwIfAborted();
+    return `${place.filesystem}, ${part}: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
 async function bench(session: Session, options: Options): Promise<number> {
   const teller_ = teller();
   const results: Record<string, unknown>[] = [];
@@ -138,6 +167,10 @@ async function bench(session: Session, options: Options): Promise<number> {
     }
     if (options.spool) {
       const failure = await spools(inner, place, options, result, teller_);
+      if (failure !== null) failures.push(failure);
+    }
+    for (const part of options.http) {
+      const failure = await overHttp(inner, place, program, part, options, result, teller_);
       if (failure !== null) failures.push(failure);
     }
     results.push(result);

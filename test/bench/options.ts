@@ -1,6 +1,7 @@
 // The words of `scripts/bench`.
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
+import { HTTP_PARTS, type HttpPart } from './http.js';
 import { JOBS } from './jobs.js';
 import { TARGETS } from './targets.js';
 
@@ -20,6 +21,8 @@ export interface Options {
   lots: boolean;
   /** Measure spools. */
   spool: boolean;
+  /** What is measured over HTTP. */
+  http: readonly HttpPart[];
   quick: boolean;
   append: boolean;
   json: boolean;
@@ -28,10 +31,11 @@ export interface Options {
 
 const LAUNCHED = 'scripts/bench';
 
-/** The parts that are no jobs: mounts with few and with many lots, and spools. */
+/** The parts that are no jobs: mounts with few and with many lots, spools, and HTTP, which has parts of its own. */
 const LOTS = 'lots';
 const SPOOL = 'spool';
-const PARTS: readonly string[] = [LOTS, SPOOL];
+const HTTP = 'http';
+const PARTS: readonly string[] = [LOTS, SPOOL, HTTP, ...HTTP_PARTS];
 
 export const HELP = `usage: ${LAUNCHED} [options]
 
@@ -39,12 +43,13 @@ Measures this mount beside its backing directory and beside bindfs, mergerfs and
 backing directory. Within a round every job runs on every target in turn, so that what else the machine does meets all alike.
 The part "${LOTS}" compares mounts with 1, 1,000 and 100,000 lots: mounting, reports, writing, and adding lots.
 The part "${SPOOL}" compares spools in a native directory and in a mount: entries a second, and the time until who waits is woken.
+The part "${HTTP}" asks the services: pairs of reserve and release a second, blobs beside nginx, and file I/O in a mount meanwhile.
 
   --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
-  --quick           shorter jobs and fewer files: about 8 minutes instead of 35, and only a hint
+  --quick           shorter jobs and fewer files: about 14 minutes instead of an hour, and only a hint
   --on WHERE        tmpfs, disk or both (default both)
   --directory DIR   where "disk" is (default ${tmpdir()})
-  --only NAME,...   these jobs and targets only (the backing directory is always measured), or "${LOTS}", "${SPOOL}"
+  --only NAME,...   these jobs and targets only (the backing directory is always measured), or ${PARTS.map((part) => `"${part}"`).join(', ')}
   --append          append rows to test/performance.txt
   --note TEXT       with --append: what changed
   --json            print JSON
@@ -90,6 +95,7 @@ export function parseOptions(args: readonly string[]): Options | null {
     jobs: only.length > 0 && only.every((name) => PARTS.includes(name)) ? new Set() : chosen(names.jobs),
     lots: only.length === 0 || only.includes(LOTS),
     spool: only.length === 0 || only.includes(SPOOL),
+    http: HTTP_PARTS.filter((part) => only.length === 0 || only.includes(HTTP) || only.includes(part)),
     quick: values.quick,
     append: values.append,
     json: values.json,

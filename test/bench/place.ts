@@ -55,6 +55,11 @@ export function describeLots({ rounds }: Options, { filesystem }: Place): string
   return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, many lots. Speed: with all of them, where with the fewest it is 1.`;
 }
 
+/** One line on what is measured over HTTP. */
+export function describeHttp(title: string, { rounds, runtimeMs }: Options, { filesystem }: Place): string {
+  return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, ${runtimeMs} ms each, ${title}.`;
+}
+
 /** One line on what spools are measured with. */
 export function describeSpool({ rounds }: Options, { filesystem }: Place): string {
   return `${filesystem}, ${rounds} round${rounds === 1 ? '' : 's'}, spools, 1 KiB an entry. Speed: where native is 1.`;

@@ -39,7 +39,9 @@ export async function measure(
   const { runtimeMs, files, rounds } = options;
   const bench: Bench = { session, runtimeMs, files, filesProgram, ...(await prepareTree(session, place.top)) };
   const jobs = JOBS.filter((job) => options.jobs.has(job.name));
-  if (jobs.some((job) => job.metrics.some((metric) => metric.kind === 'read'))) await layOut(session, running);
+  if (jobs.some((job) => job.metrics.some((metric) => metric.kind === 'read'))) {
+    for (const { target, work } of running) if (!target.chargingOnly) await layOut(session, work);
+  }
 
   const values: Values = new Map();
   const failures: string[] = [];
@@ -75,14 +77,11 @@ async function startTargets(session: Session, top: string, options: Options, say
   return running;
 }
 
-/** What is read: written through the target, and then read once so that it is warm. */
-async function layOut(session: Session, running: readonly Running[]): Promise<void> {
-  for (const { target, work } of running) {
-    if (target.chargingOnly) continue;
-    const file = join(work, READ_FILE);
-    await session.command('dd', ['if=/dev/urandom', `of=${file}`, 'bs=1M', `count=${READ_FILE_MIB}`, 'status=none']);
-    await session.command('dd', [`if=${file}`, 'of=/dev/null', 'bs=1M', 'status=none']);
-  }
+/** What the read jobs read in a directory: written there, and then read once so that it is warm. */
+export async function layOut(session: Session, work: string): Promise<void> {
+  const file = join(work, READ_FILE);
+  await session.command('dd', ['if=/dev/urandom', `of=${file}`, 'bs=1M', `count=${READ_FILE_MIB}`, 'status=none']);
+  await session.command('dd', [`if=${file}`, 'of=/dev/null', 'bs=1M', 'status=none']);
 }
 
 /** Each round starts elsewhere, and every other one goes the other way round. */

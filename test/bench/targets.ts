@@ -73,6 +73,7 @@ export const TARGETS: readonly Target[] = [
   ours('passthrough', 'passthrough', []),
   ours('uncharged', 'uncharged', ['--no-charging'], true),
   ours('cached', 'no passthrough', ['--no-passthrough']),
+  ours('fuse-native', 'fuse-native', ['--engine', 'fuse-native']),
   peer('bindfs', 'bindfs', (top) => directories(top, 'data'), 'bindfs DATA MNT'),
   peer(
     'mergerfs',

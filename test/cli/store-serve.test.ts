@@ -177,7 +177,7 @@ t.test('what cannot be served', async (t) => {
     [[join(top, 'no', 'parent'), '-s', '127.0.0.1:0'], 1, /ENOENT/],
     [[other, '-s', 'nonsense'], 2, /is no address/],
     [[other, '-s', '127.0.0.1:70000'], 2, /is no address/],
-    [[other, '-s', 'unix:'], 2, /unix: needs a path/],
+    [[other, '-s', 'unix:'], 2, /a socket needs a path/],
     [[other, '-s', '0.0.0.0:0'], 2, /can be reached from other machines: say --http-any/],
     [[other, '--gc-interval', '0s'], 2, /at least 10ms/],
     [[other, '--gc-interval', 'often'], 2, /often/],

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import type { VreserveClient } from '../../src/client/client.js';
-import { clientOf, type Reached, reach, WAYS } from '../helpers/client.js';
+import { clientOf, codeOf, type Reached, reach, WAYS } from '../helpers/client.js';
 import { must } from '../helpers/run.js';
 
 const CAPACITY = 50_000_000;
@@ -217,6 +217,29 @@ for (const way of WAYS) {
       if (throws !== undefined) t.match(outcome, { error: { name: 'VreserveError', ...throws } }, name);
       else t.match(outcome, { value: gives }, name);
     }
+  });
+}
+
+for (const way of WAYS) {
+  t.test(`64 at once by ${way}`, async (t) => {
+    const { client } = await reach(t, way, ARGS);
+    const warnings: Error[] = [];
+    const warn = (warning: Error) => warnings.push(warning);
+    process.on('warning', warn);
+    t.teardown(() => process.off('warning', warn));
+    const { signal } = new AbortController();
+    for (let round = 0; round < 3; round++) {
+      const codes = await Promise.all(Array.from({ length: 64 }, (_, i) => codeOf(client.reserve(`/r${i}`, '1MB', { signal }))));
+      t.equal(codes.filter((code) => code === 'no error').length, 50, 'exactly what there is');
+      t.equal(codes.filter((code) => code === 'NO_SPACE').length, 14);
+      t.equal((await client.reservations()).size, 50);
+      await Promise.all(Array.from({ length: 64 }, (_, i) => client.release(`/r${i}`, { signal })));
+    }
+    const calls = Array.from({ length: 600 }, (_, i) =>
+      i % 2 === 0 ? client.ping({ signal }) : client.lots.exists('default', { signal }),
+    );
+    t.equal((await Promise.all(calls)).filter((found) => found === true).length, 300);
+    t.strictSame(warnings, []);
   });
 }
 

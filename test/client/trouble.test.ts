@@ -128,6 +128,19 @@ t.test('silence', async (t) => {
   });
 });
 
+t.test('many calls make few connections, and wait for them without losing time', async (t) => {
+  const silent = await raw(t, (socket) => socket.resume());
+  const client = clientOf(t, silent.target);
+  const controller = new AbortController();
+  const held = Array.from({ length: 128 }, () => codeOf(client.ping({ signal: controller.signal })));
+  const queued = Array.from({ length: 72 }, () => codeOf(client.ping({ timeoutMs: 20, signal: controller.signal })));
+  await until(() => silent.sockets.length === 128, 'all connections are there');
+  await new Promise((done) => setTimeout(done, 100));
+  t.equal(silent.sockets.length, 128);
+  controller.abort();
+  t.strictSame([...new Set(await Promise.all([...held, ...queued]))], ['AbortError']);
+});
+
 t.test('an end in the middle', async (t) => {
   const broken = { code: 'BROKEN_OFF', errno: 'ECONNRESET', message: /may have been done/ };
   const atOnce = await raw(t, (socket) => socket.once('data', () => socket.destroy()));
@@ -187,7 +200,7 @@ t.test('nonsense', async (t) => {
       status: 404,
       headers: { 'content-type': 'text/plain' },
       body: 'no',
-      code: 'NOT_SUPPORTED',
+      code: 'NO_STORE',
       message: /has no store/,
     },
     { call: 'store.read', status: 404, code: 'STORE_NO_BLOB' },
@@ -267,6 +280,14 @@ for (const way of WAYS) {
     await client.reserve('/a', 5);
     const { pid } = m.ready;
     process.kill(pid, 'SIGSTOP');
+    // One that stands still cannot be unmounted.
+    t.teardown(() => {
+      try {
+        process.kill(pid, 'SIGCONT');
+      } catch {
+        // It is gone.
+      }
+    });
     await t.test('that does not move', async (t) => {
       const calls = [client.reserve('/b', 5, { timeoutMs: 50 }), client.lots.list({ timeoutMs: 50 })];
       for (const call of calls) t.equal(await codeOf(call), 'NO_ANSWER');
@@ -283,6 +304,8 @@ for (const way of WAYS) {
       for (const code of await Promise.all(calls)) t.match(code, /^(BROKEN_OFF|UNREACHABLE)$/);
     });
     await t.test('that is gone', async (t) => {
+      // The process of its service ends a moment later.
+      await until(async () => (await codeOf(client.ping())) === 'UNREACHABLE', 'nobody is there');
       for (const name of OF_A_MOUNT) {
         await t.rejects(CALLS[name](client, {}), { code: 'UNREACHABLE' }, name);
       }

@@ -9,6 +9,8 @@ export interface Case {
   name: string;
   /** A step that is to fail has the name of its errno in front, and every other one succeeds. */
   steps: readonly string[];
+  /** What of the table of limits in README.md it cannot do without. */
+  needs?: readonly string[];
 }
 
 /** All cases, in the order in which they run. */

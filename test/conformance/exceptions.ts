@@ -11,6 +11,7 @@ export interface Exception extends Case {
 export const EXCEPTIONS: readonly Exception[] = [
   {
     name: 'blocks past the end of a file',
+    needs: ['fallocate'],
     steps: [
       'open f file RDWR|CREAT',
       'fill f 4k 0',
@@ -47,6 +48,7 @@ export const EXCEPTIONS: readonly Exception[] = [
   },
   {
     name: 'opening a file again that has no name and is nowhere open',
+    needs: ['nameless'],
     steps: [
       'open f file RDWR|CREAT',
       'write f text',

@@ -2,9 +2,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { whyNotWith } from '../helpers/limits.js';
 import { mount, temporaryDirectory } from '../helpers/mount.js';
 import { run } from '../helpers/run.js';
-import { CASES } from './cases.js';
+import { CASES, type Case } from './cases.js';
 import { EXCEPTIONS } from './exceptions.js';
 import { compileInterpreter, type Observed, runCases, splitStep } from './interpreter.js';
 
@@ -43,6 +44,7 @@ t.test('posix', { skip }, async (t) => {
     ['--passthrough', 'passthrough', ''],
     ['--passthrough', 'passthrough', '.vreserve/spool/s/new'],
     ['--no-passthrough', 'cached', ''],
+    ['--engine=fuse-native', 'cached', ''],
   ] as const) {
     t.test(`mount ${option} ${directory}`, async (t) => {
       const m = await mount(t, { args: [option, '--suid', '--dev', '--spool-grant', directory === '' ? '0' : '90%'] });
@@ -50,9 +52,10 @@ t.test('posix', { skip }, async (t) => {
       const at = join(m.mnt, directory);
       await mkdir(at, { recursive: true });
       const through = await runCases(program, at, [...CASES, ...EXCEPTIONS]);
-      for (const [i, { name }] of CASES.entries()) t.same(through[i], native[i], name);
-      for (const [i, { name, steps }] of EXCEPTIONS.entries()) {
-        t.same(found(through[CASES.length + i]), wanted(steps), `exception: ${name}`);
+      const skips = ({ needs }: Case) => ({ skip: whyNotWith(m.ready.engine, needs) });
+      for (const [i, each] of CASES.entries()) t.same(through[i], native[i], each.name, skips(each));
+      for (const [i, each] of EXCEPTIONS.entries()) {
+        t.same(found(through[CASES.length + i]), wanted(each.steps), `exception: ${each.name}`, skips(each));
       }
     });
   }

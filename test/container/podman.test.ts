@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { whyNotHere } from '../helpers/limits.js';
 import { lotAt, report } from '../helpers/lots.js';
 import { mount } from '../helpers/mount.js';
 import { must, shell } from '../helpers/run.js';
@@ -24,7 +25,7 @@ const reason = await whyNoContainers();
 
 t.test('two containers at the same time', { skip: reason }, async (t) => {
   const podman = await Podman.create(t);
-  for (const mode of [[], ['--no-passthrough']]) {
+  for (const mode of [[], ['--no-passthrough'], ['--engine=fuse-native']]) {
     const m = await mount(t, { args: ['--capacity', '64MiB', '--margin', '0', ...mode] });
     const [greedy, modest] = [join(m.mnt, 'greedy'), join(m.mnt, 'modest')];
     for (const directory of [greedy, modest]) await mkdir(directory);
@@ -64,7 +65,7 @@ t.test('two containers at the same time', { skip: reason }, async (t) => {
   }
 });
 
-t.test('what root in a container may command', { skip: reason }, async (t) => {
+t.test('what root in a container may command', { skip: reason || whyNotHere('container-root') }, async (t) => {
   const podman = await Podman.create(t);
   const m = await mount(t, { args: ['--capacity', '64MiB', '--margin', '0'] });
   for (const name of ['a', 'b', 'a/hosts']) await mkdir(join(m.mnt, name));

@@ -27,7 +27,8 @@ export class Podman {
     this.#root = join(top, 'rootfs');
   }
 
-  static async create(t: Teardown): Promise<Podman> {
+  /** `plugins`: sockets of volume plugins, by the name of their driver. */
+  static async create(t: Teardown, plugins: Readonly<Record<string, string>> = {}): Promise<Podman> {
     const state = await mkdtemp('/run/vreserve-podman-');
     t.teardown(() => rm(state, { recursive: true, force: true }));
     const podman = new Podman(await temporaryDirectory(t), state);
@@ -36,7 +37,8 @@ export class Podman {
     t.teardown(() => podman.#removeCgroups());
     await podman.#makeRoot();
     const settings = '[engine]\nlock_type = "file"\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n';
-    await writeFile(join(podman.#top, 'containers.conf'), settings);
+    const drivers = Object.entries(plugins).map(([name, socket]) => `${name} = "${socket}"\n`);
+    await writeFile(join(podman.#top, 'containers.conf'), `${settings}[engine.volume_plugins]\n${drivers.join('')}`);
     return podman;
   }
 
@@ -50,7 +52,12 @@ export class Podman {
     return program;
   }
 
-  /** Runs a script of BusyBox's shell with `directory` as /data; ended after a minute. */
+  /** `podman volume` with these words. */
+  volume(...words: string[]): Promise<Outcome> {
+    return run('podman', [...this.#own(), 'volume', ...words], { env: this.#env() });
+  }
+
+  /** Runs a script of BusyBox's shell with `directory`, or the volume of that name, as /data; ended after a minute. */
   run(directory: string, script: string, user = '0'): Promise<Outcome> {
     return run('podman', this.#words(directory, user, ['/bin/sh', '-c', script]), { env: this.#env() });
   }
@@ -71,10 +78,6 @@ export class Podman {
   }
 
   #words(directory: string, user: string, command: readonly string[], options: readonly string[] = []): string[] {
-    const top = this.#top;
-    const state = this.#state;
-    const own = ['--root', `${top}/root`, '--runroot', `${state}/run`, '--tmpdir', `${state}/tmp`, '--storage-driver', 'vfs'];
-    const runtime = ['--runtime', 'runc', '--runtime-flag', `root=${state}/runc`];
     const limits = [
       '--ulimit',
       'nofile=20000:20000',
@@ -84,7 +87,14 @@ export class Podman {
       `--cgroup-parent=/${this.#cgroup}`,
     ];
     const what = [...options, '--user', user, '-v', `${directory}:/data`, '--rootfs', this.#root, ...command];
-    return [...own, ...runtime, 'run', '--rm', ...limits, ...what];
+    return [...this.#own(), 'run', '--rm', ...limits, ...what];
+  }
+
+  #own(): string[] {
+    const top = this.#top;
+    const state = this.#state;
+    const places = ['--root', `${top}/root`, '--runroot', `${state}/run`, '--tmpdir', `${state}/tmp`, '--storage-driver', 'vfs'];
+    return [...places, '--runtime', 'runc', '--runtime-flag', `root=${state}/runc`];
   }
 
   async #makeRoot(): Promise<void> {

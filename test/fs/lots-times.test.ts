@@ -193,6 +193,7 @@ const TIMES: LotCase[] = [
       await p.update('d', { expiresAtMs: inAnHour(), deletesAtMs: inAnHour() });
       await p.table(t, [...file('d/new', 10), ...file('d/low/new', 10), ['aside', 999_870]]);
     },
+    ['rename-flags'],
   ],
   [
     'before its creation bytes are set aside and growth is refused; then it begins by itself',

@@ -415,6 +415,7 @@ const OBJECTS: LotCase[] = [
       ]);
       t.equal((await p.lots.past('obj')).includes('d'), true);
     },
+    ['tmpfile', 'rename-flags'],
   ],
   [
     'and a lot above holds those below to its own number',
@@ -505,6 +506,7 @@ const MOVING: LotCase[] = [
         ['close f', 0],
       ]);
     },
+    ['rename-flags'],
   ],
   [
     'several paths of one lot are one lot',
@@ -600,6 +602,7 @@ const PATHS: LotCase[] = [
         ['stat d/sub/.vreserve', 'ENOENT'],
       ]);
     },
+    ['rename-flags', 'tmpfile'],
   ],
   [
     'not recursive within a recursive one, and below it',
@@ -1179,6 +1182,7 @@ const REFUSALS: LotCase[] = [
         ['used default', 210],
       ]);
     },
+    ['other-users'],
   ],
 ];
 

@@ -1,12 +1,13 @@
 // Names that move between lots, and names of bound paths: what moves, what it costs, and what is refused.
 import t from 'tap';
-import { type Case, COLUMNS, file, onEachMount, type Row } from '../helpers/columns.js';
+import { type Case, COLUMNS, file, needsOfRows, onEachMount, type Row } from '../helpers/columns.js';
 
 /** Two lots of 1000 bytes at `a` and `b`, then the table. */
 const twoLots = (name: string, rows: readonly Row[]): Case => [
   name,
   (t, p) =>
     p.table(t, [['mkdir a', 0], ['mkdir b', 0], ['mkdir out', 0], ['reserve a 1000', ''], ['reserve b 1000', ''], ...rows]),
+  needsOfRows(rows),
 ];
 
 const MOVING: Case[] = [

@@ -1,10 +1,12 @@
 // Reclaiming through a real mount: what is planned, that just this is deleted, what is left alone, who may, and that it happens by itself.
+
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Lots } from '../../src/client/lots.js';
 import type { ReclaimedFile, ReclaimReport } from '../../src/views/host.js';
 import { type Column, file, NOBODY, type Row, soon } from '../helpers/columns.js';
+import { whyNotWith } from '../helpers/limits.js';
 import {
   addJson,
   CAPACITY,
@@ -284,6 +286,7 @@ const RECLAIM: LotCase[] = [
       await p.table(t, [['used d', 0]]);
       await reader.end();
     },
+    ['reclaim-seen'],
   ],
   [
     'names that other processes have looked up vanish',
@@ -314,6 +317,7 @@ const RECLAIM: LotCase[] = [
       ]);
       await other.end();
     },
+    ['reclaim-seen'],
   ],
   [
     'alive dedicated bytes are never touched, and of the rest only what is too much',
@@ -366,6 +370,7 @@ const RECLAIM: LotCase[] = [
       t.same(await present(p, ['d/1', 'e/1']), ['d/1', 'e/1']);
       t.same(await journalled(p), []);
     },
+    ['other-users'],
   ],
   [
     "through a lot's own .vreserve nothing outside of it goes",
@@ -386,7 +391,8 @@ const RECLAIM: LotCase[] = [
 t.test('reclaim', { timeout: 250_000 }, (t) => onEachLotMount(t, RECLAIM));
 
 /** How full a pool is must follow what is written to the byte; a disk's filesystem preallocates, and frees later. */
-function whyNotBySelf({ skip, on }: Column): string | false {
+function whyNotBySelf({ skip, on, engine }: Column): string | false {
+  if (engine === 'fuse-native') return whyNotWith('fuse-native', ['reclaim-seen']);
   return skip || (on === 'tmpfs' ? false : 'how full a pool is follows its files at once on a tmpfs only');
 }
 

@@ -107,4 +107,7 @@ const CASES: Case[] = [
 
 const ARGS = ['--capacity', '64MB', '--margin', '0', '--spool-grant', '1MB'];
 
-t.test('requests', { timeout: 100_000 }, (t) => onEachMount(t, COLUMNS, CASES, ARGS));
+/** What is counted are the native engine's own requests. */
+const NATIVE = COLUMNS.filter(({ engine }) => engine === undefined);
+
+t.test('requests', { timeout: 100_000 }, (t) => onEachMount(t, NATIVE, CASES, ARGS));

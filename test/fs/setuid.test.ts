@@ -93,6 +93,7 @@ const cases: Case[] = CHANGES.map(([name, rows]) => [
     const { mode } = (await p.ops.do('stat prog')) as { mode: string };
     t.equal(mode, '777');
   },
+  ['other-users'],
 ]);
 
 const KEPT: Case = [
@@ -112,6 +113,7 @@ const KEPT: Case = [
     t.equal(await other.do('exec prog'), NONE, 'a new owner takes it away');
     await other.end();
   },
+  ['other-users'],
 ];
 
 const IGNORED: Case = [
@@ -122,6 +124,7 @@ const IGNORED: Case = [
     t.equal(await other.do('exec prog'), NONE);
     await other.end();
   },
+  ['other-users'],
 ];
 
 t.test('set-uid programs', { timeout: 150_000 }, async (t) => {

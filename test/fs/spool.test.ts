@@ -250,6 +250,7 @@ const FILES: Case[] = [
       t.equal(await used(p), 10);
       await must(p.m.shell('rm -r .vreserve/spool/s'));
     },
+    ['tmpfile'],
   ],
   [
     'what moves in and out takes its charge along',
@@ -278,6 +279,7 @@ const FILES: Case[] = [
       t.equal(await used(p), 0);
       await must(p.m.shell(`cd '${p.m.mnt}${p.top}' && mv d ../.vreserve/spool/copied && rm -r ../.vreserve/spool/*`));
     },
+    ['rename-flags'],
   ],
   [
     'a file that another process puts in a queue is seen by inotify',
@@ -355,6 +357,7 @@ const FILES: Case[] = [
       await user.end();
       await must(p.m.shell('rm -r .vreserve/spool/*'));
     },
+    ['other-users'],
   ],
   [
     'of many that make one name, one does, and nobody sees a half',

@@ -193,6 +193,7 @@ const RIGHTS: Case[] = [
       await user.end();
       await noAdmin.end();
     },
+    ['other-users'],
   ],
   [
     'what is made belongs to who makes it',
@@ -249,6 +250,7 @@ const RIGHTS: Case[] = [
       );
       await user.end();
     },
+    ['other-users', 'acl'],
   ],
 ];
 

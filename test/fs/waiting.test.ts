@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { bytesData, Spool, textMeta } from '../../src/spool/index.js';
 import { ROOT_COLUMNS, whyNotRoot } from '../helpers/columns.js';
 import { startSteps } from '../helpers/fsop.js';
+import { whyNotWith } from '../helpers/limits.js';
 import { report } from '../helpers/lots.js';
 import { mount, testBackings } from '../helpers/mount.js';
 import {
@@ -650,7 +651,8 @@ async function readers(t: Test, { s }: WaitingWorld): Promise<void> {
 
 t.test('waiting', { skip: whyNotRoot, timeout: 600_000 }, async (t) => {
   for (const column of ROOT_COLUMNS.filter(({ skip }) => skip === false)) {
-    await t.test(column.name, async (t) => {
+    const skip = whyNotWith(column.engine, ['other-users']);
+    await t.test(column.name, { skip }, async (t) => {
       const w = await waitingWorld(t, column.args, { on: column.on });
       await t.test('every way in, and out again', (t) => waysIn(t, w));
       await w.s.clear();

@@ -60,12 +60,15 @@ export async function serveAlone(t: Test, words: readonly string[], where: RegEx
     await ended;
   });
   let said = '';
-  for await (const part of child.stdout) {
-    said += String(part);
-    const [, found] = where.exec(said) ?? [];
-    if (found !== undefined) return { target: found, child };
-  }
-  throw new Error(`it ended: ${said}`);
+  const target = await new Promise<string>((found, failed) => {
+    child.stdout.on('data', (part: Buffer) => {
+      said += part.toString();
+      const [, address] = where.exec(said) ?? [];
+      if (address !== undefined) found(address);
+    });
+    child.once('close', () => failed(new Error(`it ended: ${said}`)));
+  });
+  return { target, child };
 }
 
 /** `vreserve store serve` on a directory, at an address. */

@@ -1,5 +1,6 @@
-// Asks the HTTP service of a mount: whole requests, and raw bytes.
+// Asks the HTTP service of a mount: whole requests, and raw bytes; and finds the process that it is.
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,6 +53,21 @@ export async function askJson(
   const body = json === undefined ? {} : { body: JSON.stringify(json), headers: { 'content-type': 'application/json' } };
   const answer = await ask(where, path, { method, ...body });
   return { status: answer.status, json: answer.body === '' ? null : (JSON.parse(answer.body) as unknown) };
+}
+
+/** The service process of a daemon; null: there is none at the moment. */
+export async function servicePid(daemonPid: number): Promise<number | null> {
+  const children = await readFile(`/proc/${daemonPid}/task/${daemonPid}/children`, 'utf8').catch(() => '');
+  for (const pid of children.split(' ').filter(Boolean)) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes('cli/main.js\0service\0')) return Number(pid);
+  }
+  return null;
+}
+
+/** How many descriptors a process has open. */
+export async function descriptors(pid: number): Promise<number> {
+  return (await readdir(`/proc/${pid}/fd`)).length;
 }
 
 export async function open(where: At): Promise<Socket> {

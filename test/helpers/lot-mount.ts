@@ -9,6 +9,7 @@ import type { AddLotJson, PathJson } from '../../src/lots/schema.js';
 import type { LotJson } from '../../src/views/json.js';
 import { type Column, type LotRow, Place, ROOT_COLUMNS, type Row, soon } from './columns.js';
 import { type Steps, startSteps } from './fsop.js';
+import { whyNotWith } from './limits.js';
 import { type Mounted, mount } from './mount.js';
 import { must, run } from './run.js';
 
@@ -146,7 +147,7 @@ export class LotPlace extends Place {
     return Promise.all(lots.map(async (lot) => ({ ...lot, path: lot.path ?? '', parents: await parents(lot.name) })));
   }
 
-  override async table(t: Pick<Test, 'same' | 'fail'>, rows: readonly Row[], ops?: Steps): Promise<void> {
+  override async table(t: Pick<Test, 'same' | 'fail' | 'comment'>, rows: readonly Row[], ops?: Steps): Promise<void> {
     for (const row of rows) {
       const [step, expected] = row;
       const words = step.split(' ');
@@ -285,7 +286,11 @@ function sumOf(numbers: readonly number[]): number {
 }
 
 /** A case: a name, and what is done in a directory of its own on each mount. */
-export type LotCase = readonly [name: string, test: (t: T, p: LotPlace, column: Column) => Promise<void>];
+export type LotCase = readonly [
+  name: string,
+  test: (t: T, p: LotPlace, column: Column) => Promise<void>,
+  needs?: readonly string[],
+];
 
 export interface LotMountOptions {
   columns?: readonly Column[];
@@ -315,8 +320,8 @@ export async function onEachLotMount(
         args: [...(column.args ?? []), '--capacity', String(CAPACITY), '--margin', '0', ...args],
         ...(fill === undefined ? {} : { fill }),
       });
-      for (const [i, [name, test]] of cases.entries()) {
-        await t.test(name, async (t) => {
+      for (const [i, [name, test, needs]] of cases.entries()) {
+        await t.test(name, { skip: whyNotWith(m.ready.engine, needs) }, async (t) => {
           const top = `/case${i}`;
           await mkdir(`${m.mnt}${top}`);
           t.teardown(() => clear(m, top));

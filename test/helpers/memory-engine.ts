@@ -105,7 +105,7 @@ export class MemoryEngine implements Engine {
   }
 
   async mount(): Promise<MountInfo> {
-    return { io: 'passthrough', ioReason: '', kernelMinor: 45 };
+    return { engine: 'memory', engineReason: '', io: 'passthrough', ioReason: '', kernelMinor: 45 };
   }
 
   reply(token: number, reply: VirtualReply): void {

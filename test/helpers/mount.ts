@@ -30,6 +30,8 @@ export interface MountOptions {
   fill?: (data: string) => Promise<void>;
   /** Mounts as this user, by fusermount3. */
   uid?: number;
+  /** Which data plane; else what VRESERVE_TEST_ENGINE says, or vreserve itself. */
+  engine?: string;
 }
 
 /** A live mount. */
@@ -37,6 +39,8 @@ export interface Mounted {
   /** The backing directory. */
   data: string;
   mnt: string;
+  /** Options it was asked with. */
+  args: readonly string[];
   /** What `mount --json` said. */
   ready: ReadyMessage;
   /** `vreserve` with these words. */
@@ -165,7 +169,9 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
       const option = `--${what}-grant`;
       return args.some((arg) => arg.startsWith(option)) || options[what] === true ? [] : [option, '0'];
     });
-    const { stdout } = await must(vreserve([...words, '--json', ...none, ...args], identity));
+    const engine = options.engine ?? process.env.VRESERVE_TEST_ENGINE;
+    const by = engine === undefined || args.some((arg) => arg.startsWith('--engine')) ? [] : ['--engine', engine];
+    const { stdout } = await must(vreserve([...words, '--json', ...by, ...none, ...args], identity));
     const ready = JSON.parse(stdout) as ReadyMessage;
     pids.add(ready.pid);
     return ready;
@@ -173,6 +179,7 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
   const mounted: Mounted = {
     data,
     mnt,
+    args: options.args ?? [],
     ready: await start(options.args ?? []),
     identity,
     run: (args, runOptions) => vreserve(args, { ...identity, ...runOptions }),

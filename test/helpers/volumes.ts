@@ -1,13 +1,10 @@
-// Volumes of a live mount, served by a process beside it, and asked as container engines ask.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readdir } from 'node:fs/promises';
+// Volumes of a live mount, asked as container engines ask.
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { type At, ask, until } from './http.js';
 import { report } from './lots.js';
-import type { Mounted, Teardown } from './mount.js';
-import { ROOT } from './run.js';
+import { gone, type Mounted, mount, type Teardown, temporaryDirectory } from './mount.js';
 
 /** The `Err` of an answer, '' where there is none; null: the connection broke off. */
 export type Err = string | null;
@@ -19,50 +16,34 @@ export interface Reply {
 
 export class Plugin {
   readonly where: At;
-  readonly socket: string;
-  readonly #child: ChildProcess;
-  readonly #gone: Promise<unknown>;
-  said = '';
+  readonly m: Mounted;
 
-  private constructor(child: ChildProcess, socket: string) {
-    this.#child = child;
-    this.socket = socket;
-    this.where = { socketPath: socket };
-    this.#gone = once(child, 'close');
-    child.stderr?.on('data', (part: Buffer) => {
-      this.said += part.toString();
-    });
+  constructor(m: Mounted) {
+    this.m = m;
+    this.where = { socketPath: this.socket };
   }
 
-  /** Resolves when it serves, or has ended. */
-  static async start(t: Teardown, m: Mounted): Promise<Plugin> {
-    const socket = join(m.data, '../..', 'vreserve.sock');
-    const program = `${ROOT}/build/test/volumes/served.js`;
-    const words = [program, m.mnt, socket, m.ready.readOnly ? 'read-only' : ''];
-    const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'] });
-    const plugin = new Plugin(child, socket);
-    t.teardown(() => plugin.kill());
-    await Promise.race([once(child.stdout, 'data'), plugin.#gone]);
-    return plugin;
+  get socket(): string {
+    return this.m.ready.volumePlugin ?? '';
   }
 
-  get hasEnded(): boolean {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null;
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
+  /** `kill -9` of the process that serves it; the daemon starts another one. */
   async kill(): Promise<void> {
-    this.#child.kill('SIGKILL');
-    await this.#gone;
+    const pid = await serviceOf(this.m.ready.pid);
+    process.kill(pid, 'SIGKILL');
+    await gone(pid);
   }
 
-  /** Ends it as the mount does. */
-  async stop(): Promise<void> {
-    this.#child.kill('SIGTERM');
-    await this.#gone;
+  /** Resolves when it serves, again maybe. */
+  async isUp(): Promise<void> {
+    const serves = async () => {
+      try {
+        return (await this.call('VolumeDriver.List')).status !== 503;
+      } catch {
+        return false;
+      }
+    };
+    await until(serves, 'volumes are served');
   }
 
   /** A call with JSON, or with a body as it is. */
@@ -106,6 +87,28 @@ export class Plugin {
       return null;
     }
   }
+}
+
+/** A mount of 100 MB with volumes. */
+export async function mountVolumes(t: Teardown, more: readonly string[] = []): Promise<{ m: Mounted; plugin: Plugin }> {
+  // Its directory is made with it.
+  const socket = join(await temporaryDirectory(t), 'plugins', 'vreserve.sock');
+  const m = await mount(t, {
+    args: ['--capacity', '100MB', '--margin', '0', '--volume-plugin', socket, ...more],
+  });
+  return { m, plugin: new Plugin(m) };
+}
+
+/** The service process of a daemon. */
+export async function serviceOf(daemon: number): Promise<number> {
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
+    const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (Number(parent) === daemon && command.includes('cli/main.js\0service\0')) return Number(name);
+  }
+  throw new Error(`daemon ${daemon} has no service process`);
 }
 
 /** What there is of volumes: directories, reservations with their bytes, and changes that are under way. */

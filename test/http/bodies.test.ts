@@ -1,10 +1,10 @@
 // Parameters as Go finds them, Go's texts, and bodies that are too slow.
 import fastify from 'fastify';
 import t from 'tap';
-import { limitBodyTime, takeJson } from '../../src/http/bodies.js';
+import { limitBodies, limitBodyTime, takeJson } from '../../src/http/bodies.js';
 import { Form } from '../../src/http/form.js';
 import { goString, parseUint } from '../../src/http/go.js';
-import { open } from '../helpers/http.js';
+import { ask, open, until } from '../helpers/http.js';
 
 t.test('urlencoded text', async (t) => {
   const rows: [encoded: string, path: string, isText?: boolean][] = [
@@ -104,4 +104,28 @@ t.test('a body that is too slow is refused, and nothing is done when the rest co
   await new Promise((heard) => quick.once('data', heard));
   quick.destroy();
   t.equal(calls, 1);
+});
+
+t.test('bodies take up so much and no more', async (t) => {
+  const app = fastify({ forceCloseConnections: true });
+  t.teardown(() => app.close());
+  app.removeAllContentTypeParsers();
+  takeJson(app);
+  limitBodies(app, 1000);
+  app.post('/', async () => 'done');
+  app.setErrorHandler((error, _, reply) => reply.code(503).send(String(error)));
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const where = app.server.address() as { port: number };
+  const to = { host: '127.0.0.1', port: where.port };
+  const post = async (body: string) => (await ask(to, '/', { method: 'POST', body })).status;
+  const [small, large] = ['1'.padEnd(400), '1'.padEnd(800)];
+  t.equal(await post(large), 200);
+  const slow = await open(to);
+  slow.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\ntr`);
+  await until(async () => (await post(large)) === 503, 'it does not fit beside the other');
+  t.equal(await post(small), 200, 'a smaller one does');
+  slow.destroy();
+  await until(async () => (await post(large)) === 200, 'it fits when the other has gone');
+  const headers = { 'transfer-encoding': 'chunked' };
+  t.match(await ask(to, '/', { method: 'POST', headers, body: '1' }), { status: 503 }, 'one of no length is as long as can be');
 });

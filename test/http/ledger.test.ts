@@ -11,7 +11,7 @@ import type { HttpHost, Journal } from '../../src/http/host.js';
 import { eventsFrom, readLines } from '../../src/http/journal-lines.js';
 import { HttpService } from '../../src/http/service.js';
 import { quietLog } from '../../src/log.js';
-import { type At, ask, askJson, at, until } from '../helpers/http.js';
+import { type At, ask, askJson, at, open, until } from '../helpers/http.js';
 import { type Mounted, mount } from '../helpers/mount.js';
 
 const LEDGER = '/api/v1.0/ledger';
@@ -116,7 +116,9 @@ t.test('a ledger that cannot be read ends what is asked of it, and nothing else'
     status: 500,
     body: /Could not reserve 1 bytes for file '\/a': internal error/,
   });
+  const silent = (await open(where)).resume();
   await service.close();
+  await until(() => silent.closed, 'the end waits for nobody who says nothing');
 });
 
 /** A follower: what it has heard so far. */

@@ -269,6 +269,7 @@ t.test('lots', async (t) => {
       'get /report/',
       'get /reserve/',
       'patch /api/v1.0/lots/{lotName}',
+      'post /api/v1.0/command',
       'post /api/v1.0/lots',
       'post /api/v1.0/lots/{lotName}/reclaim',
       'post /ping/',

@@ -60,7 +60,11 @@ export async function payloadFiles(dir: string): Promise<string[]> {
   const own = (await readdir(join(dir, 'data'))).map((name) => `data/${name}`);
   const lots = (await readdir(join(dir, 'lots'), { recursive: true })).map((name) => `lots/${name}`);
   const files: string[] = [];
-  for (const path of [...own, ...lots]) if ((await stat(join(dir, path))).isFile()) files.push(path);
+  for (const path of [...own, ...lots]) {
+    // It may go meanwhile.
+    const found = await stat(join(dir, path)).catch(() => null);
+    if (found?.isFile() === true) files.push(path);
+  }
   return files.sort();
 }
 

@@ -189,6 +189,19 @@ t.test('two at once', async (t) => {
   t.equal(await textOf(store, 'two'), 'replaced');
 });
 
+t.test('the type is told from the first bytes, in whatever pieces they come', async (t) => {
+  const store = await openStore(t, await newDirectory());
+  const long = 'x'.repeat(600);
+  t.match(await store.create('poured', pieces('%P', 'D', 'F-1.7', long, long)), {
+    contentType: 'application/pdf',
+    sizeBytes: 1208,
+  });
+  t.match(await store.create('late', pieces(long, '%PDF-1.7')), { contentType: 'text/plain; charset=utf-8' });
+  const upload = await store.begin('written', 'create');
+  for (const part of ['%P', '', 'DF-', '1.7', long]) await upload.write(Buffer.from(part));
+  t.match(await upload.commit(), { contentType: 'application/pdf', sizeBytes: 608 });
+});
+
 t.test('who writes the file by another way', async (t) => {
   const store = await openStore(t, await newDirectory());
   const upload = await store.begin('file', 'replace');

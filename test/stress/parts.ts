@@ -37,7 +37,7 @@ const make = (session: Session, ...words: string[]) =>
 
 /** What `scripts/test` says on its last line. Throws with all it said where a test fails. */
 async function runTests(session: Session, folder: string, env: NodeJS.ProcessEnv): Promise<string | null> {
-  if (!existsSync(join(ROOT, 'build/test', folder))) return null;
+  if (![folder, `${folder}.test.js`].some((name) => existsSync(join(ROOT, 'build/test', name)))) return null;
   const options = { env: { TAP_TIMEOUT: '3600', ...env }, timeoutMs: TESTS_MS };
   const said = await session.command(join(ROOT, 'scripts/test'), [folder], options);
   return said.trimEnd().split('\n').at(-1) ?? '';
@@ -101,8 +101,11 @@ export const PARTS: readonly Part[] = [
   },
   {
     name: 'store',
-    about: `64 clients on the store, ${STORE_KILLS} times kill -9`,
-    steps: [{ name: 'store', run: (session) => runTests(session, 'store', { VRESERVE_KILLS: String(STORE_KILLS) }) }],
+    about: `64 clients on the store, and on that of a mount, ${STORE_KILLS} times kill -9 each`,
+    steps: [
+      { name: 'store', run: (session) => runTests(session, 'store', { VRESERVE_KILLS: String(STORE_KILLS) }) },
+      { name: 'store mount', run: (session) => runTests(session, 'crash/store', { VRESERVE_KILLS: String(STORE_KILLS) }) },
+    ],
   },
   {
     name: 'scale',

@@ -22,7 +22,8 @@ const ANSWER_MS = 120_000;
 /** Of the names that the hammer uses, so many are reclaimed now and then. */
 const RECLAIMED_NAMES = 6;
 /** Grants so tight that writes are refused all the time. */
-const [JOB_BYTES, OTHER_BYTES] = [20_000_000, 24_000_000];
+const [JOB_BYTES, OTHER_BYTES, STORE_BYTES] = [20_000_000, 24_000_000, 6_000_000];
+const STORE_ID = 1_000_000;
 
 /** native/test/serve.cc: a line in, a line out. */
 class Plane {
@@ -108,6 +109,9 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   const granted = await plane.ask(`admit 2 /job1 ${JOB_BYTES}`);
   if (!granted.startsWith('granted')) throw new Error(`admit /job1: ${granted}`);
 
+  const stored = await plane.ask(`admit ${STORE_ID} /.vreserve/blobs ${STORE_BYTES}`);
+  if (!stored.startsWith('granted')) throw new Error(`admit the store: ${stored}`);
+
   const words = [mnt, String(seed), String(seconds), String(processes)];
   let hammering = true;
   const hammered = session.command(hammer, words, { timeoutMs: seconds * 1000 + ANSWER_MS }).finally(() => {
@@ -135,6 +139,13 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   const operations = (await hammered).split('\n').reduce((sum, line) => sum + Number(line), 0);
   const final = await plane.ask('count');
   if (final !== 'equal') throw new Error(`count at the end: ${final}; usage ${await plane.ask('usage')}`);
+  // Releases come behind the last closes, and the view is told of them after that.
+  let known = '';
+  for (let tries = 0; tries < 100 && !/^known \d+ \d+ 0 0$/.test(known); tries++) {
+    known = await plane.ask('known');
+    await sleep(50);
+  }
+  if (!known.endsWith(' 0 0')) throw new Error(`blobs are open at the end: ${known}`);
   const code = await plane.quit();
   if (code !== 0 || plane.complaints !== '') throw new Error(`the server ended with ${code}\n${plane.complaints}`);
   return `${operations} operations, ${admitted} bindings admitted, ${refused} refused, ${unlinked} files reclaimed`;

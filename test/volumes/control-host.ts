@@ -41,7 +41,8 @@ export class ControlHost implements VolumeHost {
     const leftBytes = opportunisticBytes < 0 ? Number.POSITIVE_INFINITY : dedicatedBytes + opportunisticBytes - usedBytes;
     const roomBytes = Math.max(0, Math.min(leftBytes, unfilledBytes + pool.headroomBytes));
     const numbers = { usedBytes, dedicatedBytes, opportunisticBytes, objects, maxObjects, expiresAtMs };
-    return { name: lot.name, isOwn: own !== undefined, roomBytes, ...numbers };
+    const createdAtMs = 0;
+    return { name: lot.name, createdAtMs, isOwn: own !== undefined, roomBytes, ...numbers };
   }
 
   async boundIn(directory: string): Promise<string[]> {

@@ -1,14 +1,12 @@
 // The plugin protocol as container engines speak it, call by call, and what is no call.
-import { chmod, mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { ask, raw } from '../helpers/http.js';
 import { lotAt } from '../helpers/lots.js';
-import { mount } from '../helpers/mount.js';
 import { must, run } from '../helpers/run.js';
-import { Plugin, volumesOf } from '../helpers/volumes.js';
+import { mountVolumes, volumesOf } from '../helpers/volumes.js';
 
-const ARGS = ['--capacity', '100MB', '--margin', '0'];
 const TYPE = 'application/vnd.docker.plugins.v1.1+json; charset=utf-8';
 const isRoot = process.getuid?.() === 0;
 
@@ -200,22 +198,29 @@ const ROWS: Row[] = [
   })),
 ];
 
+/** The answer without the time at which a volume was made, which is now. */
+function timeless(t: Test, json: Record<string, unknown>): object {
+  const { CreatedAt, ...volume } = (json.Volume ?? {}) as { CreatedAt?: string };
+  if (CreatedAt === undefined) return json;
+  t.match(CreatedAt, /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  t.ok(Math.abs(Date.now() - Date.parse(CreatedAt)) < 60_000);
+  return { ...json, Volume: volume };
+}
+
 t.test('calls', async (t) => {
-  const m = await mount(t, { args: ARGS });
-  const plugin = await Plugin.start(t, m);
+  const { m, plugin } = await mountVolumes(t);
   for (const { what, call, body = {}, status = 200, gives } of ROWS) {
     const got = await plugin.call(call, body);
     t.equal(got.status, status, what);
     if (gives instanceof RegExp) t.match(got.json.Err, gives, what);
-    else t.strictSame(got.json, JSON.parse(JSON.stringify(gives).replaceAll('MNT', m.mnt)), what);
+    else t.strictSame(timeless(t, got.json), JSON.parse(JSON.stringify(gives).replaceAll('MNT', m.mnt)), what);
   }
   t.same(await volumesOf(m), { directories: ['A.b_c-9', 'plain'], lots: { 'A.b_c-9': 0, plain: 0 }, work: [] }, 'what is left');
   t.match(await m.run(['check', m.mnt]), { code: 0 });
 });
 
 t.test('the socket, and what is no call', async (t) => {
-  const m = await mount(t, { args: ARGS });
-  const plugin = await Plugin.start(t, m);
+  const { m, plugin } = await mountVolumes(t);
   t.equal((await stat(plugin.socket)).mode & 0o777, 0o600, 'the socket is its owner’s alone');
   const { headers } = await ask(plugin.where, '/Plugin.Activate', { method: 'POST' });
   t.equal(headers['content-type'], TYPE);
@@ -237,11 +242,31 @@ t.test('the socket, and what is no call', async (t) => {
     'POST /VolumeDriver.Create HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nc\r\n{"Name":"ch"\r\n1\r\n}\r\n0\r\n\r\n';
   t.match(await raw(plugin.where, chunked), /^HTTP\/1.1 200 .*"Err":""/s, 'in chunks');
   t.same(await plugin.list(), ['ch']);
+
+  const refused = async (path: string, reason: RegExp) => {
+    const outcome = await m.run(['mount', m.data, m.mnt, '--volume-plugin', path]);
+    t.match(outcome, { code: 1, stdout: '', stderr: reason });
+    await t.rejects(stat(join(m.mnt, '.vreserve')), { code: 'ENOENT' }, 'nothing is mounted');
+  };
+  const { socket } = plugin;
+  await m.umount();
+  await refused(join(m.mnt, 's'), /it lies in the mount/);
+  await writeFile(socket, 'a file');
+  await refused(socket, /cannot listen on unix:.*: the address is in use/);
+  await refused(join(socket, 's'), /cannot listen on unix:.*: (ENOTDIR|EEXIST)/);
+  t.equal(await readFile(socket, 'utf8'), 'a file', 'what is no socket is left as it is');
+  await rm(socket);
+  const other = await mountVolumes(t);
+  await refused(other.plugin.socket, /the address is in use/);
+  t.same(await other.plugin.list(), [], 'who has it keeps it');
+  await m.remount();
+  await m.kill();
+  await m.remount();
+  t.same(await plugin.list(), ['ch'], 'what a killed daemon has left is replaced');
 });
 
 t.test('what a volume is made with', async (t) => {
-  const m = await mount(t, { args: ARGS });
-  const plugin = await Plugin.start(t, m);
+  const { m, plugin } = await mountVolumes(t);
   const top = await stat(join(m.mnt, 'volumes'));
   t.equal(top.mode & 0o7777, 0o711, 'nobody else looks around among volumes');
   const made = async (name: string) => {
@@ -272,8 +297,7 @@ t.test('what a volume is made with', async (t) => {
 });
 
 t.test('what people do by hand', async (t) => {
-  const m = await mount(t, { args: ARGS });
-  const plugin = await Plugin.start(t, m);
+  const { m, plugin } = await mountVolumes(t);
   const volume = (name: string) => join(m.mnt, 'volumes', name);
 
   t.equal(await plugin.create('kept', { size: '5MB' }), '');
@@ -298,51 +322,73 @@ t.test('what people do by hand', async (t) => {
   t.equal((await stat(volume('first'))).mode & 0o777, 0o700);
   await rm(volume('first'), { recursive: true });
   t.match(await plugin.mount('first', 'a'), /no volume 'first'/);
-  await plugin.stop();
-  const again = await Plugin.start(t, m);
-  t.same(await again.list(), ['brought', 'first', 'kept'], 'the next start makes it anew');
-  t.match(await again.status('first'), { grantBytes: 4_000_000 });
+  await plugin.kill();
+  await plugin.isUp();
+  t.same(await plugin.list(), ['brought', 'first', 'kept'], 'the next start makes it anew');
+  t.match(await plugin.status('first'), { grantBytes: 4_000_000 });
 
   await writeFile(volume('file'), '');
   await symlink('/', volume('link'));
-  t.same(await again.list(), ['brought', 'first', 'kept'], 'files and links are no volumes');
-  t.match(await again.create('file'), /what has it is no directory/);
-  t.match(await again.create('link'), /what has it is no directory/);
-  t.match(await again.mount('link', 'a'), /no volume/);
-  t.match(await again.remove('link'), /no volume/);
+  t.same(await plugin.list(), ['brought', 'first', 'kept'], 'files and links are no volumes');
+  t.match(await plugin.create('file'), /what has it is no directory/);
+  t.match(await plugin.create('link'), /what has it is no directory/);
+  t.match(await plugin.mount('link', 'a'), /no volume/);
+  t.match(await plugin.remove('link'), /no volume/);
   const { lots, work } = await volumesOf(m);
   t.same(lots, { brought: 1_000_000, first: 4_000_000, kept: 3_000_000 }, 'and nothing is left of what was refused');
   t.same(work, []);
 });
 
+t.test('a limit for all volumes', async (t) => {
+  const { m, plugin } = await mountVolumes(t);
+  await must(m.run(['reserve', join(m.mnt, 'volumes'), '60MB']));
+  t.equal(await plugin.create('a', { size: '40MB' }), '');
+  t.match(await plugin.create('b', { size: '30MB' }), /^30 MB asked for \/volumes\/b, 20 MB available in lot '\/volumes'$/);
+  t.equal(await plugin.create('c'), '');
+  t.match(await plugin.status('c'), { freeBytes: 20_000_000 }, 'what the others were not promised');
+  const filled = await m.shell('head -c 90000000 /dev/zero > volumes/c/f || true; stat -c %s volumes/c/f');
+  t.match(filled, { stdout: '20000000\n' });
+  t.match(await lotAt(m.mnt, '/volumes'), { usedBytes: 20_000_000, dedicatedBytes: 60_000_000 });
+  for (const name of ['a', 'c']) t.equal(await plugin.remove(name), '');
+  t.match(await lotAt(m.mnt, '/volumes'), { usedBytes: 0, dedicatedBytes: 60_000_000 }, 'it stays');
+});
+
 t.test('where no volumes can be', async (t) => {
-  const m = await mount(t, { args: ARGS });
-  const top = join(m.mnt, 'volumes');
-  const refused = async (reason: RegExp, what: string) => {
-    const plugin = await Plugin.start(t, m);
-    t.ok(plugin.hasEnded, what);
-    t.match(plugin.said, reason, what);
+  const { m, plugin } = await mountVolumes(t);
+  const top = join(m.data, 'volumes');
+  await m.umount();
+  const refused = async (reason: RegExp, what: string, make: () => Promise<unknown>) => {
     await rm(top, { recursive: true });
+    await make();
+    await m.remount();
+    t.match(await plugin.create('v'), reason, what);
+    t.match(await readFile(join(m.mnt, '.vreserve/health'), 'utf8'), reason, 'health says it, too');
+    t.match(await plugin.call('Plugin.Activate'), { status: 200 }, 'and engines know that it is one');
+    await m.umount();
   };
-  await writeFile(top, '');
-  await refused(/cannot hold volumes: it is not a directory/, 'a file');
-  await mkdir(join(m.mnt, 'elsewhere'));
-  await symlink('elsewhere', top);
-  await refused(/cannot hold volumes: it is not a directory/, 'a link');
-  await mkdir(top);
-  await chmod(top, 0o1777);
-  await refused(/cannot hold volumes: others than its owner may write to it/, 'a directory for all');
-  await mkdir(join(top, 'pictures'), { recursive: true });
-  await refused(/cannot hold volumes: it holds something else/, 'a directory of somebody’s files');
-  if (isRoot) {
+  await refused(/cannot hold volumes: it is not a directory/, 'a file', () => writeFile(top, ''));
+  await mkdir(join(m.data, 'elsewhere'));
+  await refused(/cannot hold volumes: it is not a directory/, 'a link', () => symlink('elsewhere', top));
+  const makeOpen = async () => {
     await mkdir(top);
-    await must(run('chown', ['1000', top]));
-    await refused(/cannot hold volumes: it belongs to user 1000/, 'a directory of another user');
+    await chmod(top, 0o1777);
+  };
+  await refused(/cannot hold volumes: others than its owner may write to it/, 'a directory for all', makeOpen);
+  await refused(/cannot hold volumes: it holds something else/, 'somebody’s files', () =>
+    mkdir(join(top, 'pictures'), { recursive: true }),
+  );
+  if (isRoot) {
+    const makeOthers = async () => {
+      await mkdir(top);
+      await must(run('chown', ['1000', top]));
+    };
+    await refused(/cannot hold volumes: it belongs to user 1000/, 'a directory of another user', makeOthers);
   }
+  await rm(top, { recursive: true });
   await mkdir(top);
-  const plugin = await Plugin.start(t, m);
+  await m.remount();
   t.equal(await plugin.create('v'), '', 'one that is empty is taken');
   t.equal(await plugin.remove('v'), '');
-  await must(run('mv', [top, join(m.mnt, 'moved')]));
+  await must(run('mv', [join(m.mnt, 'volumes'), join(m.mnt, 'moved')]));
   t.match(await plugin.create('w'), /the mount is ending/, 'one that is moved away is not followed');
 });

@@ -193,6 +193,45 @@ t.test('the ledger fails', async (t) => {
   await clean(t, world);
 });
 
+t.test('the process that uses the mount dies while a request that was claimed is put back', async (t) => {
+  const world = await make(t);
+  const { ledger, box } = world.life;
+  const { changeLots, settle } = ledger;
+  const putBack = box.putBack.bind(box);
+  const broken = () => {
+    ledger.changeLots = ledger.settle = () => Promise.reject(new VreserveError('LEDGER_FULL'));
+    box.putBack = () => Promise.reject(new VreserveError('PROCESS_GONE', { what: 'it' }));
+  };
+  const mended = () => {
+    Object.assign(ledger, { changeLots, settle });
+    box.putBack = putBack;
+  };
+  await world.commands.reserve('/full', 90, {}, BY_ROOT, null);
+  await world.ask('a', { path: '/a', bytes: 50 });
+  broken();
+  await world.commands.release('/full', BY_ROOT).catch(() => {});
+  world.life.engine.capacityBytes = 190;
+  world.line.look();
+  await world.settle();
+  t.strictSame([world.waiting(), world.names('.claimed')], [['/a'], ['a']], 'it waits, claimed');
+  mended();
+  world.line.look();
+  await world.settle();
+  t.match(world.decision('a'), { queue: 'granted' }, 'and is granted when it was put back');
+
+  await world.ask('late', { path: '/late', bytes: 170, wait: 10 });
+  world.now.ms += 10;
+  broken();
+  world.line.look();
+  await world.settle();
+  t.strictSame([world.waiting(), world.names('.claimed')], [['/late'], ['late']], 'the same of one that is overdue');
+  mended();
+  world.line.look();
+  await world.settle();
+  t.match(world.decision('late'), { queue: 'refused', outcome: { code: 'WAITED_FOR_NOTHING' } });
+  await clean(t, world);
+});
+
 t.test('what is wrong with one request holds up nobody', async (t) => {
   const world = await make(t);
   await world.commands.reserve('/full', 95, {}, BY_ROOT, null);

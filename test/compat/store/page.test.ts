@@ -1,9 +1,10 @@
 // The routes of go-storage-server to the byte, and what is there beside them.
-import t from 'tap';
+import t, { type Test } from 'tap';
+import { whyNotRoot } from '../../helpers/columns.js';
 import type { Ask } from '../../helpers/http.js';
 import { must, run } from '../../helpers/run.js';
 import { pieces } from '../../store/blobs.js';
-import { serve } from './service.js';
+import { type Asked, serve, serveMount } from './service.js';
 
 const TEXT = 'text/plain; charset=utf-8';
 const NO_PAGE = '404 page not found\n';
@@ -66,8 +67,7 @@ const SESSION: Case[] = [
   { asked: ['GET', '/healthz/'], status: 301, body: '<a href="/healthz">Moved Permanently</a>.\n\n', location: '/healthz' },
 ];
 
-t.test('the answers of the original', async (t) => {
-  const service = await serve(t);
+async function answers(t: Test, service: Asked): Promise<void> {
   for (const { asked, status, body, type, location } of SESSION) {
     const [method, path, sent] = asked;
     const answer = await service.ask(encodeURI(decodeURI(path)) === path ? path : path.replace(/[^ -~]/gu, encodeURIComponent), {
@@ -87,27 +87,26 @@ t.test('the answers of the original', async (t) => {
     );
     if (body === '' && status !== 301) t.equal(answer.headers['content-type'] === undefined || status === 200, true);
   }
-});
+}
 
-t.test('curl, as in the scripts of the original', async (t) => {
-  const { where, store } = await serve(t);
+async function withCurl(t: Test, { where, ask }: Asked): Promise<void> {
+  const headOf = async (name: string) => (await ask(`/store/${name}`, { method: 'HEAD' })).headers;
   const curl = async (...words: string[]) =>
     (await must(run('curl', ['-sS', '--unix-socket', where.socketPath, ...words]))).stdout;
   t.equal(await curl('http://localhost:7777/healthz'), '"Ok!"\n');
   t.equal(await curl('--request', 'POST', 'http://localhost:7777/store/foo', '--data', '1111'), '');
-  t.equal(store.stat('foo')?.contentType, TEXT, 'what curl says of a form is nobody’s choice');
+  t.equal((await headOf('foo'))['content-type'], TEXT, 'what curl says of a form is nobody’s choice');
   t.equal(await curl('http://localhost:7777/store/foo'), '1111');
   t.equal(await curl('--request', 'PUT', 'http://localhost:7777/store/foo', '--data-binary', '@/proc/version'), '');
   t.match(await curl('http://localhost:7777/store/foo'), /^Linux version/);
   const words = ['-sS', '--unix-socket', where.socketPath, '-T', '-', '--request', 'POST', 'http://localhost:7777/store/big'];
   await must(run('curl', words, { input: Buffer.alloc(1_000_000, 'big') }));
-  t.equal(store.stat('big')?.sizeBytes, 1_000_000, 'a body in chunks');
+  t.equal((await headOf('big'))['content-length'], '1000000', 'a body in chunks');
   t.equal(await curl('--request', 'DELETE', 'http://localhost:7777/store/foo'), '');
   t.equal(await curl('http://localhost:7777/store/foo'), '');
-});
+}
 
-t.test('content types, HEAD, ranges and conditions', async (t) => {
-  const service = await serve(t);
+async function conditions(t: Test, service: Asked): Promise<void> {
   const text = '0123456789';
   const created = await service.ask('/store/n', {
     method: 'POST',
@@ -183,7 +182,29 @@ t.test('content types, HEAD, ranges and conditions', async (t) => {
   t.equal((await get({})).headers.etag, updated.headers.etag);
   t.equal((await change('DELETE', { 'if-match': etag })).status, 412, 'a tag is of one content');
   t.equal((await change('DELETE', { 'if-match': String(updated.headers.etag) })).status, 200);
-});
+}
+
+async function clear({ ask }: Asked): Promise<void> {
+  const { blobs } = JSON.parse((await ask('/store/')).body) as { blobs: { name: string }[] };
+  for (const { name } of blobs) await ask(`/store/${encodeURIComponent(name)}`, { method: 'DELETE' });
+}
+
+/** The original's place is taken by a store alone, and by the store of a mount. */
+const SIDES: [name: string, skip: string | false, serve: (t: Test) => Promise<Asked>][] = [
+  ['a store alone', false, (t) => serve(t)],
+  ['the store of a mount', whyNotRoot, serveMount],
+];
+
+for (const [name, skip, begin] of SIDES) {
+  t.test(name, { skip }, async (t) => {
+    const service = await begin(t);
+    await t.test('the answers of the original', (t) => answers(t, service));
+    await clear(service);
+    await t.test('curl, as in the scripts of the original', (t) => withCurl(t, service));
+    await clear(service);
+    await t.test('content types, HEAD, ranges and conditions', (t) => conditions(t, service));
+  });
+}
 
 t.test('listing, lots and refusals', async (t) => {
   const prepareLot = async (lot: string) => {

@@ -213,3 +213,22 @@ t.test('a client that reads nothing holds nobody up, and leaves nothing when it 
   other.socket.destroy();
   await until(async () => (await openFiles()) <= before, 'no descriptor is left');
 });
+
+t.test('every byte arrives where it belongs, also at who asks twice at once and reads late', async (t) => {
+  const service = await serve(t);
+  // No two pieces of it are alike, wherever they begin.
+  const body = Buffer.alloc(3_000_000);
+  for (let at = 0; at + 4 <= body.length; at += 4) body.writeUInt32BE(at, at);
+  await service.ask('/store/numbered', { method: 'POST', body });
+  const client = new Client(service);
+  client.socket.pause();
+  client.say(get('/store/numbered'), get('/store/numbered'));
+  await service.ask('/store/numbered');
+  client.socket.resume();
+  await until(() => client.heard.length > 2 * body.length, 'both were read');
+  const expected = body.toString('latin1');
+  const first = client.heard.indexOf(expected);
+  t.ok(first > 0, 'the first is whole');
+  t.ok(client.heard.indexOf(expected, first + 1) > 0, 'the second is whole');
+  client.socket.destroy();
+});

@@ -1,4 +1,4 @@
-// A store with its routes in the process of the test, on a Unix socket, as the service has them.
+// Stores that are asked over a Unix socket: one with its routes in the process of the test, as the service has them, and a mount's.
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,14 +8,18 @@ import { type StoreRoutesOptions, storeRoutes } from '../../../src/http/store-ro
 import { quietLog } from '../../../src/log.js';
 import { Store, type StoreOptions } from '../../../src/store/store.js';
 import { type Answer, type Ask, ask } from '../../helpers/http.js';
-import { type Teardown, temporaryDirectory } from '../../helpers/mount.js';
+import { type Mounted, mount, type Teardown, temporaryDirectory } from '../../helpers/mount.js';
 
-export interface Service {
+/** Whoever answers. */
+export interface Asked {
+  where: { socketPath: string };
+  ask(path: string, asked?: Ask): Promise<Answer>;
+}
+
+export interface Service extends Asked {
   dir: string;
   store: Store;
   app: FastifyInstance;
-  where: { socketPath: string };
-  ask(path: string, asked?: Ask): Promise<Answer>;
 }
 
 export async function serve(t: Teardown, routes: Partial<StoreRoutesOptions> = {}, options: StoreOptions = {}): Promise<Service> {
@@ -49,4 +53,13 @@ export async function serve(t: Teardown, routes: Partial<StoreRoutesOptions> = {
     await store.close();
   });
   return { dir, store, app, where, ask: (path, asked) => ask(where, path, asked) };
+}
+
+/** A mount of its own with a store, and with HTTP. */
+export async function serveMount(t: Teardown, args: readonly string[] = []): Promise<Asked & { m: Mounted }> {
+  const socketPath = join(await temporaryDirectory(t), 'socket');
+  const where = { socketPath };
+  const options = ['--capacity', '64MB', '--margin', '0', '--http', `unix:${socketPath}`, ...args];
+  const m = await mount(t, { on: 'tmpfs', store: true, args: options });
+  return { m, where, ask: (path, asked) => ask(where, path, asked) };
 }

@@ -117,6 +117,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'a path alone (O_PATH)',
+    needs: ['nameless'],
     steps: [
       'open f file RDWR|CREAT',
       'write f text',
@@ -162,6 +163,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'files without name (O_TMPFILE)',
+    needs: ['tmpfile'],
     steps: [
       'open t . RDWR|TMPFILE 0640',
       'write t text',
@@ -216,6 +218,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'truncate',
+    needs: ['fallocate'],
     steps: [
       'ENOENT: truncate file 5',
       'open f file RDWR|CREAT',
@@ -245,6 +248,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'holes',
+    needs: ['seek-data'],
     steps: [
       'open f file RDWR|CREAT',
       'ftruncate f 1m',
@@ -269,6 +273,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'fallocate',
+    needs: ['fallocate'],
     steps: [
       'open f file RDWR|CREAT',
       'fallocate f 0 0 100k',
@@ -388,6 +393,7 @@ export const DATA_CASES: readonly Case[] = [
   },
   {
     name: 'times of reading and writing',
+    needs: ['fine-times'],
     steps: [
       'open f file RDWR|CREAT',
       'write f hello',

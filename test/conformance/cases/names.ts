@@ -39,6 +39,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'a directory that is gone',
+    needs: ['nameless'],
     steps: [
       'mkdir here',
       'open d here RDONLY|DIRECTORY',
@@ -63,6 +64,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'a directory that was replaced',
+    needs: ['nameless'],
     steps: [
       'mkdir old',
       'mkdir new',
@@ -250,6 +252,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'rename with flags',
+    needs: ['rename-flags'],
     steps: [
       'open f a RDWR|CREAT',
       'write f from-a',
@@ -281,6 +284,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'special files',
+    needs: ['nameless'],
     steps: [
       'mknod fifo fifo 0640',
       'lstat fifo',
@@ -318,6 +322,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'listing',
+    needs: ['rmdir-open'],
     steps: [
       'many d 700',
       'list d',
@@ -349,6 +354,7 @@ export const NAME_CASES: readonly Case[] = [
   },
   {
     name: 'a birth time',
+    needs: ['birth-time'],
     steps: [
       'open f file WRONLY|CREAT',
       'btime file',

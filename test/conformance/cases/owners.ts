@@ -4,6 +4,7 @@ import type { Case } from '../cases.js';
 export const OWNER_CASES: readonly Case[] = [
   {
     name: 'modes and owners',
+    needs: ['null-chown'],
     steps: [
       'open f file WRONLY|CREAT 0666',
       'stat file',
@@ -45,6 +46,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'an ordinary user',
+    needs: ['other-users'],
     steps: [
       'open f root WRONLY|CREAT 0644',
       'open g shared RDWR|CREAT 0644',
@@ -93,6 +95,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'set-user-id and set-group-id are taken away',
+    needs: ['other-users'],
     steps: [
       'open f w RDWR|CREAT 0666',
       'write f text',
@@ -123,6 +126,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'set-user-id and set-group-id, the other ways',
+    needs: ['other-users'],
     steps: [
       'open g other RDWR|CREAT 0644',
       'fill g 4k 0',
@@ -183,6 +187,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'set-group-id directories',
+    needs: ['other-users'],
     steps: [
       'mkdir dir',
       'chown dir 0 500',
@@ -208,6 +213,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'sticky directories',
+    needs: ['other-users'],
     steps: [
       'mkdir tmp',
       'chmod tmp 01777',
@@ -228,6 +234,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'access lists',
+    needs: ['acl'],
     steps: [
       'open f file WRONLY|CREAT 0640',
       'setacl file access u:0:6 U:1000:6 g:0:4 m:0:6 o:0:0',
@@ -251,6 +258,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'default access lists and umask',
+    needs: ['acl'],
     steps: [
       'mkdir dir',
       'chmod dir 0777',
@@ -285,6 +293,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'the set-group-id bit and access lists',
+    needs: ['other-users'],
     steps: [
       'open f file WRONLY|CREAT',
       'chown file 1000 3000',
@@ -299,6 +308,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'extended attributes',
+    needs: ['other-users'],
     steps: [
       'open f file WRONLY|CREAT',
       'setxattr file user.one first',
@@ -340,6 +350,7 @@ export const OWNER_CASES: readonly Case[] = [
   },
   {
     name: 'times',
+    needs: ['fine-times'],
     steps: [
       'open f file WRONLY|CREAT',
       'utimens file 1.000000001 2.999999999',

@@ -72,6 +72,7 @@ export const SHARED_CASES: readonly Case[] = [
   },
   {
     name: 'inotify',
+    needs: ['rmdir-open'],
     steps: [
       'mkdir dir',
       'watch w dir',
@@ -117,6 +118,7 @@ export const SHARED_CASES: readonly Case[] = [
   },
   {
     name: 'programs',
+    needs: ['other-users'],
     steps: [
       'self program 0755',
       'exec program',
@@ -151,6 +153,7 @@ export const SHARED_CASES: readonly Case[] = [
   },
   {
     name: 'a program that was written to does not keep its user',
+    needs: ['other-users'],
     steps: [
       'self program 0777',
       'chown program 1234 5678',
