@@ -83,7 +83,6 @@ class Blobs {
   struct Answered {
     VirtualAnswer answer;
     pid_t opener = 0;
-    unsigned tries = 1;  // how often it was asked for
   };
 
   // --- blobs.cc: who is who, and data ------------------------------------------------------------------------------
@@ -117,9 +116,8 @@ class Blobs {
   // --- blobs_open.cc: opening and closing --------------------------------------------------------------------------
   void create(Request& request, const VirtualNode& directory) noexcept;
   void open(Request& request, const VirtualNode& node) noexcept;
-  void ask_to_open(Request& request, const VirtualNode& node, const fuse::OpenIn& in, unsigned tries) noexcept;
-  // if_exists: what EEXIST is answered as; tries: how often it was asked already.
-  void ask(Request& request, VirtualQuestion&& question, int if_exists, unsigned tries = 0) noexcept;
+  // if_exists: what EEXIST is answered as.
+  void ask(Request& request, VirtualQuestion&& question, int if_exists) noexcept;
   [[nodiscard]] std::shared_ptr<Answered> answer_of(std::uint64_t unique) noexcept;
   void forget_answer(std::uint64_t unique) noexcept;
   // Opens what was answered; `error` is an errno, or 0. False: the request was parked.

@@ -12,7 +12,6 @@ namespace vreserve {
 
 namespace {
 
-constexpr unsigned kTries = 1;
 constexpr std::uint32_t kWriting = fuse::FOPEN_DIRECT_IO | fuse::FOPEN_PARALLEL_DIRECT_WRITES;
 
 bool writes(std::uint32_t flags) noexcept { return (flags & O_ACCMODE) != O_RDONLY; }
@@ -55,19 +54,15 @@ void Blobs::open(Request& request, const VirtualNode& node) noexcept {
   if (in == nullptr) return request.fail(EINVAL);
   if (const auto answered = answer_of(request.header().unique)) return reply_opened(request, node, *answered, *in);
   if (const Shared blob = of_node(node.id); blob && join(request, *blob, *in)) return;
-  ask_to_open(request, node, *in, 0);
-}
-
-void Blobs::ask_to_open(Request& request, const VirtualNode& node, const fuse::OpenIn& in, unsigned tries) noexcept {
   VirtualQuestion question = Virtual::question_of(node, VirtualOp::open);
-  question.truncate = (in.flags & O_TRUNC) != 0;
-  question.for_writing = writes(in.flags) || question.truncate;
+  question.truncate = (in->flags & O_TRUNC) != 0;
+  question.for_writing = writes(in->flags) || question.truncate;
   const int unseen = read_caller(static_cast<pid_t>(request.header().pid), question.caller);
   if (unseen != 0 && question.for_writing) return request.fail(unseen);
-  ask(request, std::move(question), EEXIST, tries);
+  ask(request, std::move(question), EEXIST);
 }
 
-void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists, unsigned tries) noexcept {
+void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists) noexcept {
   const auto kept = std::make_shared<Kept>(request.keep());
   const int fd = request.fd();
   const std::uint64_t unique = request.header().unique;
@@ -79,7 +74,7 @@ void Blobs::ask(Request& request, VirtualQuestion&& question, int if_exists, uns
     }
     {
       const std::lock_guard guard(mutex_);
-      answered_[unique] = std::make_shared<Answered>(Answered{answer, opener, tries + 1});
+      answered_[unique] = std::make_shared<Answered>(Answered{answer, opener});
     }
     std::vector<Kept> one;
     one.push_back(std::move(*kept));
@@ -163,9 +158,6 @@ void Blobs::reply_opened(Request& request, VirtualNode node, const Answered& ans
   forget_answer(request.header().unique);
   if (error != 0) {
     tell_refused(node, answered.answer.handle);
-    // Replaced or removed since it was answered: there may be another by now.
-    const bool is_gone = (error == ENOENT || error == ESTALE) && !for_writing;
-    if (is_gone && answered.tries < kTries) return ask_to_open(request, node, in, answered.tries);
     return request.fail(error);
   }
   const bool became = node.kind != VirtualKind::blob;
