@@ -124,7 +124,8 @@ export class BlobMount {
         if (error !== undefined) failed(Object.assign(new Error(`${call}: ${error}`), { code: error }));
         else done(value as Awaited<ReturnType<Calls[Name]>>);
       });
-      this.#child.send({ id, call, args } satisfies ToEngine);
+      // It may have ended by now: who asks is told.
+      this.#child.send({ id, call, args } satisfies ToEngine, (error) => error !== null && failed(error));
     });
   }
 
