@@ -425,7 +425,11 @@ async function grants(t: Test, on: 'disk' | 'tmpfs'): Promise<void> {
     await m.umount();
     await m.remount([...SMALL, ...args]);
   };
-  t.same(m.ready.spool, { path, grantBytes: 1_000_000, askedBytes: 1_000_000 }, 'by itself 1 % of the capacity');
+  t.same(
+    m.ready.spool,
+    { path, grantBytes: 1_000_000, dedicatedBytes: 1_000_000, askedBytes: 1_000_000 },
+    'by itself 1 % of the capacity',
+  );
   t.match(m.ready, { reservations: 0, spoolReason: '' });
   t.match(await lotOf(m), { usedBytes: 0, dedicatedBytes: 1_000_000, owner: 'root', path: '/.vreserve/spool' });
   t.match(await journalOf(m), [{ event: 'grant', bytes: 1_000_000, path: '/.vreserve/spool', owner: '0', pid: m.ready.pid }]);
