@@ -37,6 +37,10 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     return DefineClass(env, "Engine",
                        {InstanceMethod("openBacking", &EngineObject::open_backing),
                         InstanceMethod("lock", &EngineObject::lock), InstanceMethod("setPool", &EngineObject::set_pool),
+                        InstanceMethod("addPool", &EngineObject::add_pool),
+                        InstanceMethod("removePool", &EngineObject::remove_pool),
+                        InstanceMethod("graft", &EngineObject::graft),
+                        InstanceMethod("ungraft", &EngineObject::ungraft),
                         InstanceMethod("addLot", &EngineObject::add_lot), InstanceMethod("bind", &EngineObject::bind),
                         InstanceMethod("serveSpool", &EngineObject::serve_spool),
                         InstanceMethod("serveStore", &EngineObject::serve_store),
@@ -114,13 +118,50 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
       fail(info.Env(), error, why);
       return info.Env().Undefined();
     }
-    auto object = Napi::Object::New(info.Env());
-    object.Set("viewPath", backing.view_path);
-    object.Set("totalBytes", number(info.Env(), backing.total_bytes));
-    object.Set("freeBytes", number(info.Env(), backing.free_bytes));
-    object.Set("readOnly", Napi::Boolean::New(info.Env(), backing.read_only));
-    object.Set("filesystem", backing.filesystem);
-    return object;
+    return value_of(info.Env(), backing);
+  }
+
+  Napi::Value add_pool(const Napi::CallbackInfo& info) {
+    struct Result {
+      int error = 0;
+      BackingInfo backing;
+      std::string why;
+    };
+    auto work = [this, spec = pool_spec(info[0])] {
+      Result result;
+      result.error = engine_->add_pool(spec, result.backing, result.why);
+      return result;
+    };
+    return later<Result>(info.Env(), pools_, work, [](Napi::Env env, const Result& result) -> Napi::Value {
+      if (result.error == 0) return value_of(env, result.backing);
+      fail(env, result.error, result.why.empty() ? "cannot open the pool" : result.why);
+      return env.Undefined();
+    });
+  }
+
+  // Runs what gives 0 or -errno on a thread.
+  Napi::Value attempt(Napi::Env env, Executor& executor, std::function<int()> work, const std::string& what) {
+    return later<int>(env, executor, std::move(work), [what](Napi::Env inner, const int& error) {
+      if (error != 0) fail(inner, error, what);
+      return inner.Undefined();
+    });
+  }
+
+  Napi::Value remove_pool(const Napi::CallbackInfo& info) {
+    const auto id = static_cast<PoolId>(integer(info[0]));
+    return attempt(info.Env(), pools_, [this, id] { return engine_->remove_pool(id); }, "cannot remove the pool");
+  }
+
+  Napi::Value graft(const Napi::CallbackInfo& info) {
+    const std::string path = text(info[0]);
+    const auto pool = static_cast<PoolId>(integer(info[1]));
+    auto work = [this, path, pool, directory = text(info[2])] { return engine_->graft(path, pool, directory); };
+    return attempt(info.Env(), unlinks_, work, path);
+  }
+
+  Napi::Value ungraft(const Napi::CallbackInfo& info) {
+    const std::string path = text(info[0]);
+    return attempt(info.Env(), unlinks_, [this, path] { return engine_->ungraft(path); }, path);
   }
 
   Napi::Value lock(const Napi::CallbackInfo& info) {
@@ -137,8 +178,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   }
 
   Napi::Value set_pool(const Napi::CallbackInfo& info) {
-    engine_->set_pool(info[0].IsNumber() ? integer(info[0]) : -1, info[1].IsNumber() ? integer(info[1]) : -1);
-    return value_of(info.Env(), engine_->pool());
+    const auto id = static_cast<PoolId>(integer(info[2]));
+    engine_->set_pool(info[0].IsNumber() ? integer(info[0]) : -1, info[1].IsNumber() ? integer(info[1]) : -1, id);
+    return pool_state(info.Env(), id);
   }
 
   Napi::Value add_lot(const Napi::CallbackInfo& info) {
@@ -301,7 +343,15 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     });
   }
 
-  Napi::Value pool(const Napi::CallbackInfo& info) { return value_of(info.Env(), engine_->pool()); }
+  Napi::Value pool(const Napi::CallbackInfo& info) {
+    return pool_state(info.Env(), static_cast<PoolId>(integer(info[0])));
+  }
+
+  // Of the main one the rest is told elsewhere.
+  Napi::Value pool_state(Napi::Env env, PoolId id) {
+    const PoolReport report = engine_->pool(id);
+    return id == kMainPool ? value_of(env, report.usage) : value_of(env, report);
+  }
 
   // Five numbers a lot, in the order of value_of(LotUsage): a hundred thousand objects would take ten times as long.
   Napi::Value usage_columns(const Napi::CallbackInfo& info) {
@@ -378,6 +428,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Executor commands_;
   Executor counting_;
   Executor checks_;
+  Executor pools_;    // may wait for a disk
   Executor unlinks_;  // may wait for a request that waits for what the others do
 };
 

@@ -84,7 +84,23 @@ LotSpec lot_spec(const Napi::Value& value) {
   spec.policy.max_objects = limit(object.Get("maxObjects"));
   spec.policy.sets_aside = truth(object.Get("setsAside"));
   spec.policy.may_grow = truth(object.Get("mayGrow"));
+  spec.pool = static_cast<PoolId>(integer(object.Get("pool")));
   return spec;
+}
+
+PoolSpec pool_spec(const Napi::Value& value) {
+  const auto object = value.As<Napi::Object>();
+  const auto bytes = [&object](const char* name) {
+    const Napi::Value given = object.Get(name);
+    return given.IsNumber() ? integer(given) : -1;
+  };
+  return {.id = static_cast<PoolId>(integer(object.Get("id"))),
+          .name = text(object.Get("name")),
+          .directory = text(object.Get("directory")),
+          .mark = text(object.Get("mark")),
+          .known = truth(object.Get("known")),
+          .capacity = bytes("capacityBytes"),
+          .margin = bytes("marginBytes")};
 }
 
 SpoolLayout spool_layout(const Napi::Value& value) {
@@ -144,6 +160,25 @@ Napi::Object value_of(Napi::Env env, const PoolUsage& pool) {
   object.Set("marginBytes", number(env, pool.margin));
   object.Set("shortBytes", number(env, pool.short_bytes));
   object.Set("drift", number(env, pool.drift));
+  return object;
+}
+
+Napi::Object value_of(Napi::Env env, const PoolReport& pool) {
+  auto object = value_of(env, pool.usage);
+  object.Set("broken", pool.broken.empty() ? env.Null() : Napi::Value(Napi::String::New(env, pool.broken)));
+  object.Set("io", pool.passthrough ? "passthrough" : "cached");
+  object.Set("ioReason", pool.io_reason);
+  object.Set("filesystem", pool.filesystem);
+  return object;
+}
+
+Napi::Object value_of(Napi::Env env, const BackingInfo& backing) {
+  auto object = Napi::Object::New(env);
+  object.Set("viewPath", backing.view_path);
+  object.Set("totalBytes", number(env, backing.total_bytes));
+  object.Set("freeBytes", number(env, backing.free_bytes));
+  object.Set("readOnly", Napi::Boolean::New(env, backing.read_only));
+  object.Set("filesystem", backing.filesystem);
   return object;
 }
 

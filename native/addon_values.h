@@ -42,6 +42,7 @@ template <typename Elements, typename Convert>
 }
 
 [[nodiscard]] LotSpec lot_spec(const Napi::Value& value);
+[[nodiscard]] PoolSpec pool_spec(const Napi::Value& value);
 [[nodiscard]] SpoolLayout spool_layout(const Napi::Value& value);
 [[nodiscard]] BoundPath bound_path(const Napi::Value& value);
 [[nodiscard]] ReshapeRequest reshape_of(const Napi::Value& value);
@@ -52,6 +53,8 @@ template <typename Elements, typename Convert>
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const LotUsage& usage);
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const LotChange& change);
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const PoolUsage& pool);
+[[nodiscard]] Napi::Object value_of(Napi::Env env, const PoolReport& pool);
+[[nodiscard]] Napi::Object value_of(Napi::Env env, const BackingInfo& backing);
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const Admission& admission);
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const CountReport& report);
 [[nodiscard]] Napi::Object value_of(Napi::Env env, const VirtualQuestion& question);

@@ -143,7 +143,7 @@ fuse::AttrOut Blobs::attributes(const VirtualNode& node) noexcept {
   blob->real->lock.unlock_shared();
   if (error != 0) return out;
   fuse::Attr real{};
-  vreserve::fill(st, real);
+  vreserve::fill(st, blob->real->root, real);
   out.attr.size = real.size;
   out.attr.blocks = real.blocks;
   out.attr.atime = real.atime;

@@ -57,7 +57,7 @@ int open_below(int directory, const std::string& path, std::uint64_t flags) noex
 // Opens a directory by its path in the mount: a path the kernel does not take whole is walked in groups of components.
 // Not open, with errno set, on failure.
 Fd open_directory(int root_fd, std::string_view path) {
-  path.remove_prefix(1);
+  if (!path.empty()) path.remove_prefix(1);
   Fd base;
   for (;;) {
     std::size_t length = path.size();
@@ -107,8 +107,8 @@ struct Linked {
 
 class Walk {
  public:
-  Walk(int root_fd, const Paths& paths, const CountChange* change, CountProgress& progress) noexcept
-      : root_fd_(root_fd), paths_(paths), change_(change), progress_(progress) {}
+  Walk(int root_fd, const std::string& at, const Paths& paths, const CountChange* change, CountProgress& progress) noexcept
+      : root_fd_(root_fd), at_(at), paths_(paths), change_(change), progress_(progress) {}
 
   CountOutcome run(const std::vector<std::string>& tops, unsigned threads) {
     struct stat st {};
@@ -156,10 +156,10 @@ class Walk {
 
   // A directory goes on the stack; anything else is counted here.
   void start(const std::string& path) {
-    if (path == "/") return push({std::make_shared<const std::string>(path), {}});
+    if (path == "/" || path == at_) return push({std::make_shared<const std::string>(path), {}});
     const auto slash = path.rfind('/');
     const std::string above = slash == 0 ? "/" : path.substr(0, slash);
-    const Fd directory = open_directory(root_fd_, above);
+    const Fd directory = open_directory(root_fd_, within(above));
     struct stat st {};
     if (!directory || ::fstatat(directory.get(), path.c_str() + slash + 1, &st, kStatFlags) != 0) {
       if (!is_absent(errno)) fail(errno, path);
@@ -170,6 +170,9 @@ class Walk {
     add_file(worker, above, path.c_str() + slash + 1, st, owners_of(path));
     merge(worker);
   }
+
+  // A path of the mount as it is below root_fd_.
+  [[nodiscard]] std::string_view within(std::string_view path) const noexcept { return path.substr(at_.size()); }
 
   void push(Item item) {
     const std::lock_guard lock(mutex_);
@@ -232,7 +235,7 @@ class Walk {
   }
 
   void read_directory(Worker& worker, const std::string& path) {
-    const Fd directory = open_directory(root_fd_, path);
+    const Fd directory = open_directory(root_fd_, within(path));
     struct stat st {};
     if (!directory || ::fstat(directory.get(), &st) != 0) {
       if (!is_absent(errno)) fail(errno, path);
@@ -331,7 +334,7 @@ class Walk {
       add_to(count.bytes, linked.bytes);
       ++count.objects;
       add_to(outcome_.hole_bytes, linked.holes);
-      if (linked.straddles) outcome_.straddling.push_back({device_, inode, linked.lots.now, std::move(linked.path)});
+      if (linked.straddles) outcome_.straddling.push_back({device_, inode, linked.lots.now, std::move(linked.path), 0});
     }
     std::sort(outcome_.straddling.begin(), outcome_.straddling.end(),
               [](const Straddler& a, const Straddler& b) { return a.path < b.path; });
@@ -348,7 +351,7 @@ class Walk {
       if (outcome_.split.empty() || linked.path < outcome_.split) outcome_.split = linked.path;
       // Its other names may be written to meanwhile, so its charge stays where it is.
       if (partial) linked.lots.then = linked.lots.now;
-      outcome_.straddling_after.push_back({device_, inode, linked.lots.then, linked.path});
+      outcome_.straddling_after.push_back({device_, inode, linked.lots.then, linked.path, 0});
     } else if (straddled) {
       outcome_.gathered.push_back(inode);
     }
@@ -368,6 +371,7 @@ class Walk {
   static constexpr int kStatFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
 
   const int root_fd_;
+  const std::string at_;
   const Paths& paths_;
   const CountChange* const change_;
   CountProgress& progress_;
@@ -388,13 +392,14 @@ class Walk {
 }  // namespace
 
 CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
-                        CountProgress& progress) noexcept {
-  return Walk(root_fd, paths, nullptr, progress).run({normalized(path)}, threads);
+                        CountProgress& progress, const std::string& at) noexcept {
+  return Walk(root_fd, at, paths, nullptr, progress).run({normalized(path)}, threads);
 }
 
 CountOutcome count_change(int root_fd, const std::vector<std::string>& tops, const Paths& paths,
-                          const CountChange& change, unsigned threads, CountProgress& progress) noexcept {
-  return Walk(root_fd, paths, &change, progress).run(tops, threads);
+                          const CountChange& change, unsigned threads, CountProgress& progress,
+                          const std::string& at) noexcept {
+  return Walk(root_fd, at, paths, &change, progress).run(tops, threads);
 }
 
 }  // namespace vreserve

@@ -26,6 +26,7 @@ struct Straddler {
   ino_t inode = 0;
   LotId lot = kNoLot;
   std::string path;  // that first path, absolute in the mount
+  std::uint32_t root = 0;  // that was counted; see inodes.h
 };
 
 struct CountProgress {  // read by others while the count runs
@@ -84,11 +85,13 @@ struct CountOutcome {
 // counted (unless `path` leads into it), and nothing on another device than root_fd. No symlink is followed: below one,
 // all is absent.
 // What vanishes during the walk is as if it had not been. Sums end at 2^63 - 1. threads: at least 1.
+// at: where root_fd is in the mount; only that of the root ("") has a `.vreserve`. `path` lies there or below.
 CountOutcome count_tree(int root_fd, const std::string& path, const Paths& paths, unsigned threads,
-                        CountProgress& progress) noexcept;
+                        CountProgress& progress, const std::string& at = "") noexcept;
 
 // The same for several trees at once, none below another, under the bindings of now and those of `change`.
 CountOutcome count_change(int root_fd, const std::vector<std::string>& tops, const Paths& paths,
-                          const CountChange& change, unsigned threads, CountProgress& progress) noexcept;
+                          const CountChange& change, unsigned threads, CountProgress& progress,
+                          const std::string& at = "") noexcept;
 
 }  // namespace vreserve

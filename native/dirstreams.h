@@ -41,6 +41,12 @@ class DirStreams {
       streams_.pop_back();
     }
   }
+  // Closes what is kept.
+  void clear() noexcept {
+    std::list<DirStream> closed;  // after the mutex
+    const std::lock_guard guard(mutex_);
+    closed.swap(streams_);
+  }
 
  private:
   static constexpr std::size_t kKept = 32;

@@ -25,6 +25,13 @@ void Engine::dispatch(Request& request) noexcept {
   if (is_virtual(request.nodeid())) return blobs.serve(request);
   Inode* const inode = inodes.find(request.nodeid());
   if (inode == nullptr) return request.fail(ESTALE);
+  if (inode->root != 0) {
+    const Root& root = inodes.root_of(*inode);
+    if (const int error = root.trouble; error != 0 && opcode != fuse::RELEASE) return request.fail(error);
+    root.used.store(true, std::memory_order_relaxed);
+  } else if (inode->covered && opcode != fuse::RELEASE) {
+    return request.fail(ESTALE);  // the kernel looks again, and finds what covers it
+  }
   switch (opcode) {
     case fuse::LOOKUP: return op_lookup(*this, request, *inode);
     case fuse::GETATTR: return op_getattr(*this, request, *inode);

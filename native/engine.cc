@@ -1,8 +1,6 @@
 // The backing, its private view and samples; serving; which lot an inode is in; charges and refunds.
 #include "engine.h"
 
-#include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
@@ -17,21 +15,8 @@ namespace vreserve {
 
 namespace {
 
-constexpr std::int64_t kGiB = 1LL << 30;
 constexpr auto kSamplePeriod = std::chrono::milliseconds(200);
 constexpr long kOverlayMagic = 0x794c7630;
-constexpr const char* kViews = "/run/vreserve";
-
-const char* filesystem_name(long magic) noexcept {
-  switch (magic) {
-    case 0xEF53: return "ext4";
-    case 0x01021994: return "tmpfs";
-    case 0x58465342: return "xfs";
-    case 0x9123683E: return "btrfs";
-    case kOverlayMagic: return "overlay";
-    default: return "other";
-  }
-}
 
 }  // namespace
 
@@ -44,132 +29,29 @@ Engine::~Engine() { stop(); }
 int Engine::open_backing(const EngineOptions& options, BackingInfo& info, std::string& why) noexcept {
   options_ = options;
   privileged_ = ::geteuid() == 0;
-  if (const int error = make_view(why); error != 0) return error;
-  Fd root(::open(view_path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (const int error = view_.take(options_.backing, privileged_, why); error != 0) return error;
+  Fd root(::open(view_.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) {
     const int error = -errno;
     why = "cannot open " + options_.backing;
-    drop_view();
+    view_.drop();
     return error;
   }
   struct statfs fs {};
   ::fstatfs(root.get(), &fs);
-  stacked_backing_ = fs.f_type == kOverlayMagic;
-  if (stacked_backing_ && options_.device.passthrough) {
+  const bool stacked = fs.f_type == kOverlayMagic;
+  inodes.backing().read_write = !options_.device.read_only && !stacked;
+  if (stacked && options_.device.passthrough) {
     // All opens of a file must share one backing file. It would have to be open for writing, and that copies the file
     // up, so that reading would write.
     options_.device.passthrough = false;
     options_.device.no_passthrough = "the backing is an overlay";
   }
-  info.view_path = view_path_;
-  info.total_bytes = static_cast<std::int64_t>(fs.f_blocks) * fs.f_frsize;
-  info.free_bytes = static_cast<std::int64_t>(fs.f_bavail) * fs.f_frsize;
-  info.read_only = (fs.f_flags & ST_RDONLY) != 0;
-  info.filesystem = filesystem_name(fs.f_type);
+  describe(fs, view_.path(), info);
   struct stat st {};
   const int fd = ::openat(root.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 || ::fstat(fd, &st) != 0) return -errno;
   return inodes.open_root(fd);
-}
-
-namespace {
-
-constexpr std::string_view kLock = ".lock";
-
-// The lock of a view, which its daemon holds for as long as it lives; a process id would not tell who lives in another
-// namespace. Not open, with errno set (EWOULDBLOCK: held), on failure.
-Fd lock_view(const std::string& view) noexcept {
-  const std::string path = view + std::string(kLock);
-  for (;;) {
-    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return {};
-    struct stat held {}, there {};
-    // Who removed it before the lock was had, removed this one's name.
-    const bool same = ::fstat(fd.get(), &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_ino == there.st_ino;
-    if (same) return fd;
-  }
-}
-
-// Its lock must be held.
-void remove_view(const std::string& view) noexcept {
-  ::umount2(view.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-  ::rmdir(view.c_str());
-  ::unlink((view + std::string(kLock)).c_str());
-}
-
-// What daemons that were killed left behind.
-void clear_stale_views() noexcept {
-  const Fd views(::open(kViews, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!views) return;
-  for (const std::string& name : list_directory(views.get())) {
-    if (!name.ends_with(kLock)) continue;
-    const std::string view = std::string(kViews) + "/" + name.substr(0, name.size() - kLock.size());
-    if (const Fd lock = lock_view(view); lock) remove_view(view);
-  }
-}
-
-}  // namespace
-
-// A private view of the backing, out of reach of the mount that may cover it: SQLite and Node take paths, and resolve
-// /proc/self/fd links to the covered one.
-int Engine::make_view(std::string& why) noexcept {
-  view_path_ = options_.backing;
-  if (!privileged_) return 0;
-  ::mkdir(kViews, 0700);
-  clear_stale_views();
-  const Fd tree(static_cast<int>(
-      ::syscall(kSysOpenTree, AT_FDCWD, options_.backing.c_str(), kOpenTreeClone | static_cast<unsigned>(O_CLOEXEC))));
-  if (!tree) {
-    why = "cannot take a private view of " + options_.backing;
-    return -errno;
-  }
-  const std::string own = std::string(kViews) + "/" + std::to_string(::getpid());
-  std::string path = own;
-  for (int n = 1;; ++n) {
-    view_lock_ = lock_view(path);
-    if (view_lock_ && ::mkdir(path.c_str(), 0700) == 0) break;
-    const int error = errno;
-    if ((error != EEXIST && error != EWOULDBLOCK) || n > 64) {
-      why = "cannot make " + path;
-      return -error;
-    }
-    path = own + "-" + std::to_string(n);
-  }
-  if (::syscall(kSysMoveMount, tree.get(), "", AT_FDCWD, path.c_str(), kMoveMountFromEmptyPath) != 0) {
-    const int error = -errno;
-    why = "cannot attach a private view below " + std::string(kViews);
-    remove_view(path);
-    view_lock_ = Fd();
-    return error;
-  }
-  ::mount(nullptr, path.c_str(), nullptr, MS_PRIVATE, nullptr);
-  view_path_ = path;
-  has_view_ = true;
-  return 0;
-}
-
-void Engine::drop_view() noexcept {
-  if (!has_view_) return;
-  remove_view(view_path_);
-  view_lock_ = Fd();
-  has_view_ = false;
-}
-
-void Engine::set_pool(std::int64_t capacity, std::int64_t margin) noexcept {
-  struct statfs fs {};
-  ::fstatfs(inodes.root_fd(), &fs);
-  const std::int64_t total = static_cast<std::int64_t>(fs.f_blocks) * fs.f_frsize;
-  if (capacity < 0 || capacity > total) capacity = total;
-  if (margin < 0) margin = std::min(capacity / 100, kGiB);
-  meter.set_pool(capacity, margin, fs.f_frsize);
-  sample();
-}
-
-void Engine::sample() noexcept {
-  const std::uint64_t mark = meter.begin_sample();
-  struct statfs fs {};
-  if (::fstatfs(inodes.root_fd(), &fs) != 0) return;
-  meter.end_sample(mark, static_cast<std::int64_t>(fs.f_bavail) * fs.f_frsize);
 }
 
 void Engine::sampler() noexcept {
@@ -182,18 +64,20 @@ void Engine::sampler() noexcept {
   }
 }
 
-PoolUsage Engine::pool() noexcept {
-  sample();
-  return meter.pool();
-}
-
 // --- serving ----------------------------------------------------------------------------------------------------
 
 int Engine::mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept {
   virtuals.set_sink(std::move(sink));
   probe_ = Fd(::openat(inodes.root_fd(), ".vreserve/lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (const int error = device.mount(options_.device, probe_.get(), why); error != 0) return error;
+  inodes.backing().passthrough = passthrough();
   start_sampler();
+  std::map<PoolId, std::shared_ptr<PoolBacking>> pools;
+  {
+    const std::shared_lock guard(pools_mutex_);
+    pools = pools_;
+  }
+  for (const auto& [id, pool] : pools) try_passthrough(*pool, pool_fd(id));
   device.serve([this](Request& request) { dispatch(request); },
                [this, ended = std::move(ended)] {
                  mount_ended();
@@ -237,6 +121,7 @@ void Engine::stop() noexcept {
   }
   sampler_wakes_.notify_all();
   if (sampler_.joinable()) sampler_.join();
+  end_pools();
   for (bool told = false; !told;) {
     virtuals.abandon();  // a notification may wait for a request that waits for the control plane
     {
@@ -248,7 +133,7 @@ void Engine::stop() noexcept {
   }
   blobs.end();
   device.stop();
-  drop_view();
+  view_.drop();
 }
 
 // --- which lot --------------------------------------------------------------------------------------------------
@@ -271,9 +156,10 @@ PathStep Engine::step_of(Inode& inode) noexcept {
     const PathStep above = step_of(*inode.parent);
     inode.parent->lock.unlock_shared();
     step = inode.name == nullptr ? PathStep{nullptr, above.lot} : paths.step(above, inode.name, inode.is_directory());
+    step = within_pool(step, inode);
     if (has_straddlers_.load(std::memory_order_relaxed) && inode.nlink > 1) {
       const std::shared_lock guard(names_mutex_);
-      if (const auto found = straddlers_.find(inode.number); found != straddlers_.end()) step.lot = found->second;
+      if (const auto found = straddlers_.find({inode.root, inode.number}); found != straddlers_.end()) step.lot = found->second;
     }
   }
   inode.node.store(step.node, std::memory_order_relaxed);
@@ -285,13 +171,24 @@ PathStep Engine::step_of_entry(Inode& directory, std::string_view name, bool is_
   directory.lock.lock_shared();
   const PathStep above = step_of(directory);
   directory.lock.unlock_shared();
-  return paths.step(above, name, is_directory);
+  return within_pool(paths.step(above, name, is_directory), directory);
+}
+
+PathStep Engine::within_pool(PathStep step, const Inode& inode) noexcept {
+  if (has_pools_ && pool_of(step.lot) != inodes.pool_of(inode)) step.lot = kNoLot;
+  return step;
+}
+
+PoolId Engine::pool_of(LotId id) noexcept {
+  const std::shared_lock guard(names_mutex_);
+  const auto found = names_.find(id);
+  return found == names_.end() ? kMainPool : found->second.pool;
 }
 
 std::string Engine::lot_name(LotId id) noexcept {
   const std::shared_lock guard(names_mutex_);
   const auto found = names_.find(id);
-  return found == names_.end() ? std::string() : found->second;
+  return found == names_.end() ? std::string() : found->second.name;
 }
 
 std::string Engine::path_of(Inode& inode) noexcept {
@@ -310,16 +207,16 @@ std::string Engine::path_of(Inode& inode) noexcept {
 
 // --- charging ---------------------------------------------------------------------------------------------------
 
-int Engine::charge(std::span<const Delta> change, Worker* worker) noexcept {
+int Engine::charge(std::span<const Delta> change, Worker* worker, PoolId pool) noexcept {
   if (!charging()) return 0;
   if (meter.apply(change) == 0) return 0;
-  fresh_look(worker);
+  fresh_look(worker, pool);
   return meter.apply(change) == 0 ? 0 : -ENOSPC;
 }
 
-void Engine::fresh_look(Worker* worker) noexcept {
+void Engine::fresh_look(Worker* worker, PoolId pool) noexcept {
   device.settle(worker);
-  sample();
+  sample(pool);
 }
 
 void Engine::refund(const Delta& delta) noexcept {
@@ -330,7 +227,7 @@ void Engine::refund(const Delta& delta) noexcept {
 void Engine::measure_holes(Inode& inode, const struct stat& st) noexcept {
   const std::int64_t hole = hole_bytes(st);
   if (hole == inode.hole) return;
-  meter.add_holes(hole - inode.hole);
+  meter.add_holes(hole - inode.hole, inodes.pool_of(inode));
   inode.hole = hole;
 }
 
@@ -341,7 +238,7 @@ void Engine::refund_unlinked(Inode& inode) noexcept {
     delta.pending_objects = -1;
   }
   refund(delta);
-  meter.add_holes(-inode.hole);
+  meter.add_holes(-inode.hole, inodes.pool_of(inode));
   inode.hole = 0;
   inode.size = 0;
 }

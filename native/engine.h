@@ -1,14 +1,17 @@
 // The data plane: composes the meter, the bound paths, the inode table and the device, and holds what the operations
 // share. The control plane's calls are at the top; everything is noexcept, errors are -errno.
 //
-// Locks, outermost first: bind_mutex_ (one change of bindings at a time), freeze_mutex_ (freezes and what is parked in
+// Locks, outermost first: PoolBacking::mutex (one pool's directory), bind_mutex_ (one change of bindings at a time), freeze_mutex_ (freezes and what is parked in
 // them), Blob::life (see blobs.h), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but a
 // blob's or an inode's lock held, and Device::invalidate_entry without any at all.
 #pragma once
 
+#include <sys/vfs.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -25,6 +28,8 @@
 #include "inodes.h"
 #include "lots.h"
 #include "paths.h"
+#include "pool_backing.h"
+#include "view.h"
 #include "virtual.h"
 
 namespace vreserve {
@@ -48,6 +53,15 @@ struct LotSpec {
   std::string name;
   std::vector<LotId> parents;
   Policy policy;
+  PoolId pool = kMainPool;
+};
+
+struct PoolReport {
+  PoolUsage usage;
+  std::string broken;  // why; empty: it is served
+  bool passthrough = false;
+  std::string io_reason;   // why not
+  std::string filesystem;  // of another than the main one
 };
 
 // A change of lots and bindings, made whole or not at all. Shapes and rules are those of src/engine/engine.ts.
@@ -119,8 +133,20 @@ class Engine {
 
   // --- the control plane's side; the order of calls is that of src/engine/engine.ts -------------------------------
   [[nodiscard]] int open_backing(const EngineOptions& options, BackingInfo& info, std::string& why) noexcept;
+  // Opens another pool, before the mount or later, and watches it from then on. 0, or -errno with a sentence in `why`, and
+  // there is no such pool: EEXIST (the directory is another pool's), EBUSY (another daemon's). One that is known is added,
+  // too, where it cannot be opened, and is broken then.
+  [[nodiscard]] int add_pool(const PoolSpec& spec, BackingInfo& info, std::string& why) noexcept;
+  // -EBUSY: something of it is grafted, or a lot is in it.
+  [[nodiscard]] int remove_pool(PoolId id) noexcept;
   // capacity or margin < 0: the default.
-  void set_pool(std::int64_t capacity, std::int64_t margin) noexcept;
+  void set_pool(std::int64_t capacity, std::int64_t margin, PoolId id = kMainPool) noexcept;
+  // The empty directory at `path` is served from a directory of the pool (relative to the pool's). -ENOENT, -ENOTDIR,
+  // -ENOTEMPTY, -EBUSY (something is grafted there), -EXDEV (not in the main pool), -ENODEV (no such pool), -EMFILE.
+  // Bindings come after it.
+  [[nodiscard]] int graft(const std::string& path, PoolId pool, const std::string& directory) noexcept;
+  // -ENOENT, -EBUSY (files below are open). Bindings stay: what the lots hold there is theirs until they go.
+  [[nodiscard]] int ungraft(const std::string& path) noexcept;
   [[nodiscard]] int add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t objects) noexcept;
   void bind(const BoundPath& bound) noexcept;
   [[nodiscard]] CountReport count(bool repair, CountProgress& progress) noexcept;
@@ -145,7 +171,7 @@ class Engine {
   [[nodiscard]] int unlink(const std::string& path, ino_t number, LotId lot, std::int64_t& bytes) noexcept;
   [[nodiscard]] int unmount(bool lazy) noexcept;
   void stop() noexcept;
-  [[nodiscard]] PoolUsage pool() noexcept;
+  [[nodiscard]] PoolReport pool(PoolId id = kMainPool) noexcept;
 
   // --- the operations' side ----------------------------------------------------------------------------------------
   Inodes inodes;
@@ -158,9 +184,10 @@ class Engine {
 
   [[nodiscard]] bool privileged() const noexcept { return privileged_; }
   [[nodiscard]] bool passthrough() const noexcept { return device.info().passthrough; }
+  [[nodiscard]] bool passthrough(const Inode& inode) const noexcept { return inodes.root_of(inode).passthrough; }
   [[nodiscard]] bool charging() const noexcept { return options_.charging; }
   // Readers open their file for writing too, so that one backing id serves later writers (not where that copies up).
-  [[nodiscard]] bool open_read_write() const noexcept { return !options_.device.read_only && !stacked_backing_; }
+  [[nodiscard]] bool open_read_write(const Inode& inode) const noexcept { return inodes.root_of(inode).read_write; }
 
   void dispatch(Request& request) noexcept;
   // Serves a request that was kept, on this thread, which is enlisted with `worker`.
@@ -196,14 +223,14 @@ class Engine {
 
   // A charge is about to be refused: waits for what is on its way back and takes a new sample (rule 5). No inode's lock
   // may be held: what is waited for may need it.
-  void fresh_look(Worker* worker) noexcept;
+  void fresh_look(Worker* worker, PoolId pool = kMainPool) noexcept;
   // Charges, all or none; a refusal comes only after a fresh look. No inode's lock may be held. 0 or
   // -ENOSPC.
-  [[nodiscard]] int charge(std::span<const Delta> change, Worker* worker) noexcept;
+  [[nodiscard]] int charge(std::span<const Delta> change, Worker* worker, PoolId pool = kMainPool) noexcept;
   // Refunds and moves that cannot fail.
   void refund(const Delta& delta) noexcept;
-  // Takes a new sample of the backing's free space.
-  void sample() noexcept;
+  // Takes a new sample of the pool's free space.
+  void sample(PoolId pool = kMainPool) noexcept;
   // Notes that the inode's holes are now those of `st`. Its lock must be held exclusively.
   void measure_holes(Inode& inode, const struct stat& st) noexcept;
   // Ends what is kept for an inode that is unlinked and closed. Its lock must be held exclusively.
@@ -229,8 +256,6 @@ class Engine {
   };
   struct Rebinding;
 
-  [[nodiscard]] int make_view(std::string& why) noexcept;
-  void drop_view() noexcept;
   [[nodiscard]] static unsigned count_threads() noexcept;
   [[nodiscard]] Freeze* freeze_of(Inode& inode, const char* entry) noexcept;
   // The path in the mount as far as it leads, without following symlinks; `walked.error` is what it returns.
@@ -253,16 +278,46 @@ class Engine {
   void rebind() noexcept;  // every inode asks anew which lot it is in
   void start_sampler() noexcept;
   void sampler() noexcept;
+  // The step, with no lot where its lot is in another pool than the inode: nothing may grow there.
+  [[nodiscard]] PathStep within_pool(PathStep step, const Inode& inode) noexcept;
+  // The pool of a lot; the main one for an unknown lot.
+  [[nodiscard]] PoolId pool_of(LotId id) noexcept;
+  // Whether every path that a change of bindings concerns is then owned by a lot of its pool. Else EXDEV, or EBUSY where a
+  // graft would be nobody's, with the path.
+  [[nodiscard]] int check_pools(const ReshapeRequest& what, const Rebinding& change, std::string& path) noexcept;
+  // Counts one root, or all there is now.
+  [[nodiscard]] CountOutcome count_root(Root& root, CountProgress& progress) noexcept;
+
+  // Pools, see engine_pools.cc.
+  struct Look;
+  static void describe(const struct statfs& fs, const std::string& view, BackingInfo& info) noexcept;
+  [[nodiscard]] std::shared_ptr<PoolBacking> find_pool(PoolId id) noexcept;
+  [[nodiscard]] SharedFd pool_fd(PoolId id) noexcept;
+  [[nodiscard]] int open_pool(PoolBacking& pool, std::string& why) noexcept;
+  void set_pool_capacity(PoolBacking& pool) noexcept;
+  void try_passthrough(PoolBacking& pool, const SharedFd& fd) noexcept;
+  void set_io(Root& root, const PoolBacking& pool) noexcept;
+  void watch(const std::shared_ptr<PoolBacking>& pool) noexcept;
+  void give_up(PoolBacking& pool, const std::string& why) noexcept;
+  void let_go(Root& root) noexcept;
+  void revive(PoolBacking& pool) noexcept;
+  void renew(Root& root) noexcept;
+  // Counts what is grafted of the pool, which nobody changes meanwhile, and takes that for its lots' usage. False: it could
+  // not be read.
+  [[nodiscard]] bool count_pool(PoolId id, CountProgress& progress) noexcept;
+  void end_watch(PoolBacking& pool) noexcept;
+  void end_pools() noexcept;
   [[nodiscard]] CountReport compare(const CountOutcome& outcome, const std::vector<LotUsage>& before,
                                     const std::vector<LotUsage>& after) noexcept;
 
   EngineOptions options_;
   bool privileged_ = false;
-  bool stacked_backing_ = false;
   Fd probe_;
-  std::string view_path_;
-  bool has_view_ = false;
-  Fd view_lock_;
+  View view_;
+
+  std::shared_mutex pools_mutex_;  // guards pools_, and what a pool shows; a leaf
+  std::map<PoolId, std::shared_ptr<PoolBacking>> pools_;  // without the main one
+  std::atomic<bool> has_pools_{false};
 
   // Serves the directory `name` of the backing's `.vreserve` under its name, and keeps it held in `inode`. 0 or -errno.
   [[nodiscard]] int serve_own(const char* name, bool listed, Inode*& inode) noexcept;
@@ -283,9 +338,13 @@ class Engine {
   std::atomic<std::uint32_t> epoch_{1};
   std::atomic<unsigned> counting_{0};
 
+  struct Known {
+    std::string name;
+    PoolId pool = kMainPool;
+  };
   std::shared_mutex names_mutex_;  // guards names_ and straddlers_; a leaf
-  std::unordered_map<LotId, std::string> names_;
-  std::unordered_map<ino_t, LotId> straddlers_;
+  std::unordered_map<LotId, Known> names_;
+  std::map<std::pair<std::uint32_t, ino_t>, LotId> straddlers_;  // by root and number
   std::atomic<bool> has_straddlers_{false};
 
   std::mutex notify_mutex_;  // guards notifying_ and stopped_; a leaf

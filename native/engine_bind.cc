@@ -13,9 +13,9 @@ int Engine::add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t object
   usage.id = spec.id;
   usage.bytes = bytes;
   usage.objects = objects;
-  if (const int error = meter.add(spec.id, spec.policy, spec.parents, usage); error != 0) return -error;
+  if (const int error = meter.add(spec.id, spec.policy, spec.parents, usage, spec.pool); error != 0) return -error;
   const std::unique_lock guard(names_mutex_);
-  names_[spec.id] = spec.name;
+  names_[spec.id] = {spec.name, spec.pool};
   return 0;
 }
 
@@ -44,6 +44,7 @@ int Engine::resolve(const std::string& path, const Caller* caller, const std::st
   resolved.is_directory = true;
   resolved.directory.assign(1, '/');
   Fd at(::openat(inodes.root_fd(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const Root* root = &inodes.backing();
   while (!rest.empty()) {
     const std::string name = rest.back();
     rest.pop_back();
@@ -64,7 +65,7 @@ int Engine::resolve(const std::string& path, const Caller* caller, const std::st
       }
       break;
     }
-    if (st.st_dev != inodes.device()) return -EXDEV;
+    if (st.st_dev != root->device) return -EXDEV;
     if (S_ISLNK(st.st_mode)) {
       if (++links > 40) return -ELOOP;
       char target[4096];
@@ -80,7 +81,14 @@ int Engine::resolve(const std::string& path, const Caller* caller, const std::st
     done.push_back(name);
     if (rest.empty()) break;
     if (!S_ISDIR(st.st_mode)) return -ENOTDIR;
-    at = Fd(::openat(at.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (Root* const graft = root->index == 0 ? inodes.covering(st.st_ino) : nullptr; graft != nullptr) {
+      const SharedFd covers = inodes.root_fd(*graft);
+      if (!covers) return -EIO;
+      root = graft;
+      at = Fd(::openat(covers->get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    } else {
+      at = Fd(::openat(at.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    }
     if (!at) return -errno;
     resolved.directory = text(done);
   }
@@ -90,17 +98,30 @@ int Engine::resolve(const std::string& path, const Caller* caller, const std::st
 
 int Engine::access(const std::string& directory, const std::string& path, const Caller& caller,
                    WriteAccess& access) noexcept {
-  const auto below_root = [](const std::string& absolute) { return absolute == "/" ? "." : absolute.substr(1); };
-  const std::string relative = below_root(directory);
-  const std::string itself = below_root(path);
+  // A path of the mount in its root.
+  struct Place {
+    SharedFd root;
+    std::string relative;
+  };
+  const auto place_of = [this](const std::string& absolute) {
+    const Root& root = inodes.root_at(absolute);
+    const std::string below = root.index == 0 ? absolute : absolute.substr(root.path.size());
+    return Place{inodes.root_fd(root), below.size() <= 1 ? "." : below.substr(1)};
+  };
+  const auto may_write = [this, &caller](const Place& place) {
+    return privileged_ ? may_access(place.root->get(), place.relative.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
+  };
+  const Place above = place_of(directory);
+  const Place itself = place_of(path);
+  if (!above.root || !itself.root) return -EIO;
   struct stat st {};
-  if (::fstatat(inodes.root_fd(), itself.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
-    access.may_write_in = privileged_ ? may_access(inodes.root_fd(), itself.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
+  if (::fstatat(itself.root->get(), itself.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+    access.may_write_in = may_write(itself);
   }
-  if (::fstatat(inodes.root_fd(), relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
+  if (::fstatat(above.root->get(), above.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
   access.sticky = (st.st_mode & S_ISVTX) != 0;
   access.owner = st.st_uid;
-  access.may_write = privileged_ ? may_access(inodes.root_fd(), relative.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
+  access.may_write = may_write(above);
   return 0;
 }
 

@@ -7,6 +7,16 @@ namespace vreserve {
 
 unsigned Engine::count_threads() noexcept { return std::clamp(std::thread::hardware_concurrency(), 2U, 16U); }
 
+CountOutcome Engine::count_root(Root& root, CountProgress& progress) noexcept {
+  CountOutcome outcome;
+  if (root.index == 0) return count_tree(inodes.root_fd(), "/", paths, count_threads(), progress);
+  if (const SharedFd fd = inodes.root_fd(root); fd) {
+    outcome = count_tree(fd->get(), root.path, paths, count_threads(), progress, root.path);
+  }
+  for (Straddler& straddler : outcome.straddling) straddler.root = root.index;
+  return outcome;
+}
+
 CountReport Engine::compare(const CountOutcome& outcome, const std::vector<LotUsage>& before,
                             const std::vector<LotUsage>& after) noexcept {
   CountReport report;
@@ -18,6 +28,7 @@ CountReport Engine::compare(const CountOutcome& outcome, const std::vector<LotUs
   for (const LotUsage& usage : after) {
     CountedLot lot;
     lot.id = usage.id;
+    if (const auto pool = find_pool(pool_of(usage.id)); pool != nullptr && pool->is_broken) continue;
     if (const auto found = outcome.lots.find(usage.id); found != outcome.lots.end()) lot.counted = found->second;
     lot.recorded = {usage.bytes, usage.objects};
     const auto earlier = changes.find(usage.id);
@@ -34,7 +45,7 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     // Unlinked and still open: charged, and in no directory.
     inodes.for_each_held([&](Inode& inode) {
       inode.lock.lock_shared();
-      if (inode.unlinked) {
+      if (inode.unlinked && inodes.root_of(inode).trouble == 0) {
         LotCount& lot = outcome.lots[lot_of(inode)];
         lot.bytes += inode.size;
         ++lot.objects;
@@ -43,7 +54,32 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     });
   };
   CountReport report;
+  std::map<PoolId, std::int64_t> holes;
+  // All roots, but for what is broken. What a lot of another pool seems to own is nobody's.
+  const auto count_all = [&] {
+    CountOutcome all;
+    std::vector<Root*> roots = inodes.all_grafts();
+    roots.insert(roots.begin(), &inodes.backing());
+    for (Root* const root : roots) {
+      if (root->trouble != 0) continue;
+      CountOutcome outcome = count_root(*root, progress);
+      if (root->trouble != 0) continue;  // it broke meanwhile
+      if (all.error == 0) {
+        all.error = outcome.error;
+        all.error_path = outcome.error_path;
+      }
+      for (const auto& [id, count] : outcome.lots) {
+        if (pool_of(id) != root->pool) continue;
+        all.lots[id].bytes += count.bytes;
+        all.lots[id].objects += count.objects;
+      }
+      holes[root->pool] += outcome.hole_bytes;
+      all.straddling.insert(all.straddling.end(), outcome.straddling.begin(), outcome.straddling.end());
+    }
+    return all;
+  };
   for (int round = 0; round < 3; ++round) {
+    holes.clear();
     const bool still = round == 2 && mounted_;  // the last one with every writer parked
     std::unique_lock binding(bind_mutex_, std::defer_lock);
     if (still) binding.lock();
@@ -56,7 +92,7 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
     // What was charged before and is not done yet is done before the walk; what changes after it shows in `changes`.
     const std::vector<LotUsage> before = meter.all_usage();
     if (mounted_) device.quiesce(nullptr);
-    CountOutcome outcome = count_tree(inodes.root_fd(), "/", paths, count_threads(), progress);
+    CountOutcome outcome = count_all();
     held_unlinked(outcome);
     if (mounted_) device.quiesce(nullptr);
     report = compare(outcome, before, meter.all_usage());
@@ -73,7 +109,9 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
       {
         const std::unique_lock names(names_mutex_);
         straddlers_.clear();
-        for (const Straddler& straddler : outcome.straddling) straddlers_[straddler.inode] = straddler.lot;
+        for (const Straddler& straddler : outcome.straddling) {
+          straddlers_[{straddler.root, straddler.inode}] = straddler.lot;
+        }
         has_straddlers_ = !straddlers_.empty();
       }
       if (!mounted_ || repair) {
@@ -83,8 +121,10 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
           }
         }
       }
-      if (!mounted_ || repair) meter.forget_drift();
-      meter.set_holes(outcome.hole_bytes);
+      for (const auto& [pool, bytes] : holes) {
+        if (!mounted_ || repair) meter.forget_drift(pool);
+        meter.set_holes(bytes, pool);
+      }
     }
     if (still) {
       thaw();
@@ -94,6 +134,44 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
   }
   counting_.fetch_sub(1);
   return report;
+}
+
+bool Engine::count_pool(PoolId id, CountProgress& progress) noexcept {
+  std::unordered_map<LotId, LotCount> counted;
+  std::vector<Straddler> straddling;
+  std::int64_t holes = 0;
+  progress.files = progress.directories = progress.bytes = 0;
+  for (Root* const root : inodes.all_grafts()) {
+    if (root->pool != id) continue;
+    const CountOutcome outcome = count_root(*root, progress);
+    if (outcome.error != 0) return false;
+    for (const auto& [lot, count] : outcome.lots) {
+      counted[lot].bytes += count.bytes;
+      counted[lot].objects += count.objects;
+    }
+    holes += outcome.hole_bytes;
+    straddling.insert(straddling.end(), outcome.straddling.begin(), outcome.straddling.end());
+    inodes.for_each_held([&](Inode& inode) {
+      inode.lock.lock_shared();
+      if (inode.unlinked && inode.root == root->index) {
+        LotCount& lot = counted[lot_of(inode)];
+        lot.bytes += inode.size;
+        ++lot.objects;
+      }
+      inode.lock.unlock_shared();
+    });
+    const std::unique_lock names(names_mutex_);
+    std::erase_if(straddlers_, [root](const auto& each) { return each.first.first == root->index; });
+  }
+  for (const LotUsage& usage : meter.all_usage()) {
+    if (pool_of(usage.id) == id) meter.set_usage(usage.id, counted[usage.id].bytes, counted[usage.id].objects);
+  }
+  meter.forget_drift(id);
+  meter.set_holes(holes, id);
+  const std::unique_lock names(names_mutex_);
+  for (const Straddler& straddler : straddling) straddlers_[{straddler.root, straddler.inode}] = straddler.lot;
+  has_straddlers_ = !straddlers_.empty();
+  return true;
 }
 
 }  // namespace vreserve

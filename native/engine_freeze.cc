@@ -133,7 +133,7 @@ int Engine::walk(const std::string& path, Walked& walked) noexcept {
     if (::fstatat(fd->get(), components[i].c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       return leads_nowhere(errno == ENOENT ? 0 : -errno);
     }
-    if (st.st_dev != inodes.device()) return leads_nowhere(-EXDEV);
+    if (st.st_dev != inodes.device(*walked.directory)) return leads_nowhere(-EXDEV);
     Inode* const next = inodes.learn(*walked.directory, components[i], st, 0);
     if (next == nullptr) return leads_nowhere(-ENOMEM);
     if (i + 1 == components.size()) {

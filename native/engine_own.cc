@@ -17,7 +17,7 @@ Inode* hold_directory(Inodes& inodes, Inode& parent, const char* name, int& erro
     error = -errno;
   } else if (!S_ISDIR(st.st_mode)) {
     error = -ENOTDIR;
-  } else if (st.st_dev != inodes.device()) {
+  } else if (st.st_dev != inodes.device(parent)) {
     error = -EXDEV;
   }
   Inode* const inode = error == 0 ? inodes.learn(parent, name, st, 0) : nullptr;

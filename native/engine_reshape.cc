@@ -2,6 +2,7 @@
 // those to come; then the meter has the last word, and only after that is anything changed here.
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "engine.h"
 
@@ -13,7 +14,7 @@ struct Engine::Rebinding {
   std::vector<std::string> tops;            // the topmost of those
   std::vector<Walked> walked;               // frozen: each of the tops, then orphans that lie elsewhere
   std::unique_ptr<Paths> after;             // an excerpt, with the changes
-  CountOutcome counted;
+  std::map<std::uint32_t, CountOutcome> counted;  // by root
   std::unordered_map<LotId, LotId> heirs;         // of the lots that go
   std::vector<std::pair<Inode*, LotId>> orphans;  // held: unlinked, open, and of that lot, which goes
   Reshape shapes;                                 // for the meter
@@ -49,7 +50,30 @@ int Engine::plan(const ReshapeRequest& what, Rebinding& change, Admission& admis
   if (change.tops.empty()) return 0;
   change.after = paths.excerpt(change.tops);
   for (const auto& [path, binding] : change.bindings) change.after->bind(path, binding);
-  return 0;
+  return what.force ? 0 : check_pools(what, change, admission.path);
+}
+
+int Engine::check_pools(const ReshapeRequest& what, const Rebinding& change, std::string& path) noexcept {
+  if (!has_pools_) return 0;
+  const auto pool_then = [this, &what](LotId id) {
+    const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
+    return spec == what.lots.end() ? pool_of(id) : spec->pool;
+  };
+  int error = 0;
+  const auto check = [&](const std::string& at, LotId own, LotId below, const Binding& binding) {
+    const PoolId pool = inodes.root_at(at).pool;
+    if (error != 0 || (pool_then(own) == pool && pool_then(below) == pool)) return;
+    // What was nobody's before may stay so.
+    if (paths.binding_of(at) == binding && paths.at(at, true).lot == own) return;
+    error = binding.includes() ? EXDEV : EBUSY;
+    path = at;
+  };
+  for (const std::string& top : change.tops) {
+    const LotId owner = change.after->at(top, true).lot;
+    check(top, owner, owner, change.after->binding_of(top));
+    change.after->visit(top, [&](const std::string& at, const PathNode& node) { check(at, node.own, node.below, node.binding); });
+  }
+  return error;
 }
 
 // Whether a real `.vreserve` is in the directory, which would be out of reach were it a lot's own.
@@ -114,25 +138,23 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
   const bool is_there =
       std::ranges::any_of(change.walked, [](const Walked& walked) { return walked.top != nullptr && walked.error == 0; });
   if (!is_there || change.tops.empty()) return 0;
-  std::unordered_set<ino_t> written;
+  std::map<std::uint32_t, std::unordered_set<ino_t>> written;  // by root
   inodes.for_each_held([&](Inode& inode) {
     inode.lock.lock_shared();
-    if (!inode.unlinked && inode.open && inode.open->writers > 0) written.insert(inode.number);
+    if (!inode.unlinked && inode.open && inode.open->writers > 0) written[inode.root].insert(inode.number);
     inode.lock.unlock_shared();
   });
-  std::unordered_map<ino_t, LotId> straddling;
+  std::map<std::uint32_t, std::unordered_map<ino_t, LotId>> straddling;
   {
     const std::shared_lock names(names_mutex_);
-    straddling = straddlers_;
+    for (const auto& [number, lot] : straddlers_) straddling[number.first][number.second] = lot;
   }
-  CountProgress progress;
-  CountOutcome& counted = change.counted;
-  counted = count_change(inodes.root_fd(), change.tops, paths, {*change.after, straddling, written}, count_threads(),
-                         progress);
-  if (counted.error != 0) {
-    admission.path = counted.error_path;
-    return counted.error;
-  }
+  std::map<Root*, std::vector<std::string>> tops;
+  for (const std::string& top : change.tops) tops[&inodes.root_at(top)].push_back(top);
+  const auto pool_then = [this, &what](LotId id) {
+    const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
+    return spec == what.lots.end() ? pool_of(id) : spec->pool;
+  };
   std::map<LotId, Delta> moves;
   const auto move = [&moves](LotId id, std::int64_t sign, const LotCount& count, bool pending) {
     Delta& delta = moves[id];
@@ -140,27 +162,42 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
     (pending ? delta.pending_bytes : delta.bytes) += sign * count.bytes;
     (pending ? delta.pending_objects : delta.objects) += sign * count.objects;
   };
-  for (const CountMove& moved : counted.moves) {
-    move(moved.from, -1, moved.count, false);
-    move(moved.to, 1, moved.count, false);
-  }
-  for (const auto& [inode, passage] : counted.watched) {
-    if (passage.from == passage.to) continue;
-    move(passage.from, -1, {passage.bytes, 1}, true);
-    move(passage.to, 1, {passage.bytes, 1}, true);
+  for (const auto& [root, paths_in] : tops) {
+    const SharedFd fd = inodes.root_fd(*root);
+    if (!fd) continue;  // of a broken pool nothing is known to move
+    CountProgress progress;
+    CountOutcome& counted = change.counted[root->index];
+    counted = count_change(fd->get(), paths_in, paths, {*change.after, straddling[root->index], written[root->index]},
+                           count_threads(), progress, root->index == 0 ? "" : root->path);
+    if (counted.error != 0) {
+      admission.path = counted.error_path;
+      return counted.error;
+    }
+    // What a lot of another pool seems to own is nobody's.
+    const auto pass = [&, pool = root->pool](LotId from, LotId to, const LotCount& count, bool pending) {
+      if (pool_of(from) == pool) move(from, -1, count, pending);
+      if (pool_then(to) == pool) move(to, 1, count, pending);
+    };
+    for (const CountMove& moved : counted.moves) pass(moved.from, moved.to, moved.count, false);
+    for (const auto& [inode, passage] : counted.watched) {
+      if (passage.from != passage.to) pass(passage.from, passage.to, {passage.bytes, 1}, true);
+    }
   }
   if (charging()) {
     for (const auto& [id, delta] : moves) change.shapes.moves.push_back(delta);
   }
-  if (counted.split.empty() || what.force) return 0;
-  admission.path = counted.split;
-  return EXDEV;
+  for (const auto& [root, counted] : change.counted) {
+    if (counted.split.empty() || what.force) continue;
+    admission.path = counted.split;
+    return EXDEV;
+  }
+  return 0;
 }
 
 // Asks the meter, a second time with what is on its way back. Granted, it has happened there.
 int Engine::admit(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept {
   Reshape& shapes = change.shapes;
-  for (const LotSpec& spec : what.lots) shapes.lots.push_back({spec.id, spec.policy, spec.parents});
+  for (const LotSpec& spec : what.lots) shapes.lots.push_back({spec.id, spec.policy, spec.parents, spec.pool});
   for (const LotId id : what.gone) {
     LotId heir = kDefaultLot;  // the owner of the first path that the lot was bound to
     for (const BoundPath& bound : paths.bound_to(id)) {
@@ -175,7 +212,7 @@ int Engine::admit(const ReshapeRequest& what, Rebinding& change, Admission& admi
   shapes.force = what.force;
   Refusal refusal = meter.reshape(shapes);
   if (refusal.error == ENOSPC) {
-    fresh_look(nullptr);
+    fresh_look(nullptr, what.lots.empty() ? kMainPool : what.lots.front().pool);
     refusal = meter.reshape(shapes);
   }
   admission.lot = refusal.lot;
@@ -194,9 +231,11 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
   {
     const std::unique_lock names(names_mutex_);
     for (const LotId id : what.gone) names_.erase(id);
-    for (const LotSpec& spec : what.lots) names_[spec.id] = spec.name;
-    for (const ino_t inode : change.counted.gathered) straddlers_.erase(inode);
-    for (const Straddler& straddler : change.counted.straddling_after) straddlers_[straddler.inode] = straddler.lot;
+    for (const LotSpec& spec : what.lots) names_[spec.id] = {spec.name, spec.pool};
+    for (const auto& [root, counted] : change.counted) {
+      for (const ino_t inode : counted.gathered) straddlers_.erase({root, inode});
+      for (const Straddler& straddler : counted.straddling_after) straddlers_[{root, straddler.inode}] = straddler.lot;
+    }
     // What of them lies elsewhere went to the heir as well.
     for (auto& [inode, lot] : straddlers_) {
       if (const auto heir = change.heirs.find(lot); heir != change.heirs.end()) lot = heir->second;
@@ -205,7 +244,9 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
   }
   // Of no epoch, so that it is asked anew, and stays with the lot that it has, as all that is unlinked.
   for (const auto& [orphan, lot] : change.orphans) {
-    orphan->lot_and_epoch.store(change.heirs.at(lot), std::memory_order_release);
+    const LotId heir = change.heirs.at(lot);
+    const bool is_there = pool_of(heir) == inodes.pool_of(*orphan);
+    orphan->lot_and_epoch.store(is_there ? heir : kNoLot, std::memory_order_release);
   }
   if (!change.bindings.empty() || !change.orphans.empty()) rebind();
 }
@@ -213,6 +254,10 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
 Admission Engine::reshape(const ReshapeRequest& what) noexcept {
   const std::lock_guard guard(bind_mutex_);
   sample();
+  std::set<PoolId> pools;  // each once; the main one has been sampled
+  for (const LotSpec& spec : what.lots) {
+    if (spec.pool != kMainPool && pools.insert(spec.pool).second) sample(spec.pool);
+  }
   Rebinding change;
   Admission admission;
   admission.error = plan(what, change, admission);
@@ -227,7 +272,9 @@ Admission Engine::reshape(const ReshapeRequest& what) noexcept {
     for (const Delta& moved : change.shapes.moves) {
       if (admission.error != 0 && moved.lot == what.lots.front().id) admission.held += moved.bytes;
     }
-    if (admission.error != 0) admission.available = meter.available(what.lots.front().parents);
+    if (admission.error != 0) {
+      admission.available = meter.available(what.lots.front().parents, what.lots.front().pool);
+    }
   }
   if (admission.error == 0) {
     for (const LotSpec& spec : what.lots) {

@@ -84,7 +84,7 @@ int Engine::unlink(const std::string& path, ino_t number, LotId lot, std::int64_
     }
     if (!linked) {
       device.quiesce(turn.worker());
-      inodes.disown(number);
+      inodes.disown(walked.top->root, number);
       still.reset();  // the blocks first, then the bytes
       const InodeGuard locked(walked.top->lock);
       bytes = walked.top->size;

@@ -15,13 +15,17 @@ char* copy_name(std::string_view name) noexcept {
   return copy;
 }
 
-std::size_t bucket_of(ino_t number, std::size_t buckets) noexcept {
-  return (static_cast<std::uint64_t>(number) * 0x9E3779B97F4A7C15ULL >> 20) & (buckets - 1);
+std::size_t bucket_of(std::uint32_t root, ino_t number, std::size_t buckets) noexcept {
+  return ((shown_number(root, number) * 0x9E3779B97F4A7C15ULL) >> 20) & (buckets - 1);
 }
 
 }  // namespace
 
-Inodes::Inodes() noexcept : slabs_(new std::atomic<Inode*>[kSlabs]()), buckets_(1024) {}
+Inodes::Inodes() noexcept
+    : slabs_(new std::atomic<Inode*>[kSlabs]()), buckets_(1024), roots_(new std::atomic<Root*>[kRoots]()) {
+  owned_roots_.push_back(std::make_unique<Root>());
+  roots_[0] = owned_roots_.front().get();
+}
 
 Inodes::~Inodes() {
   for (std::size_t i = 0; i < kSlabs; ++i) {
@@ -36,7 +40,8 @@ int Inodes::open_root(int fd) noexcept {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return -errno;
   root_fd_ = std::make_shared<const Fd>(fd);
-  device_ = st.st_dev;
+  owned_roots_.front()->device = st.st_dev;
+  owned_roots_.front()->path.assign(1, '/');
   root_ = allocate();
   root_->number = st.st_ino;
   root_->type = S_IFDIR;
@@ -72,7 +77,7 @@ void Inodes::grow() noexcept {
   for (Inode* inode : buckets_) {
     while (inode != nullptr) {
       Inode* const next = inode->next;
-      Inode*& bucket = wider[bucket_of(inode->number, wider.size())];
+      Inode*& bucket = wider[bucket_of(inode->root, inode->number, wider.size())];
       inode->next = bucket;
       bucket = inode;
       inode = next;
@@ -84,14 +89,14 @@ void Inodes::grow() noexcept {
 void Inodes::insert(Inode& inode) noexcept {
   const std::size_t known = known_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (known > buckets_.size()) grow();
-  Inode*& bucket = buckets_[bucket_of(inode.number, buckets_.size())];
+  Inode*& bucket = buckets_[bucket_of(inode.root, inode.number, buckets_.size())];
   inode.next = bucket;
   bucket = &inode;
   inode.hashed = true;
 }
 
 void Inodes::erase(Inode& inode) noexcept {
-  Inode** link = &buckets_[bucket_of(inode.number, buckets_.size())];
+  Inode** link = &buckets_[bucket_of(inode.root, inode.number, buckets_.size())];
   while (*link != &inode) link = &(*link)->next;
   *link = inode.next;
   inode.next = nullptr;
@@ -99,9 +104,9 @@ void Inodes::erase(Inode& inode) noexcept {
   known_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-Inode* Inodes::find_number(ino_t number) noexcept {
-  Inode* inode = buckets_[bucket_of(number, buckets_.size())];
-  while (inode != nullptr && inode->number != number) inode = inode->next;
+Inode* Inodes::find_number(std::uint32_t root, ino_t number) noexcept {
+  Inode* inode = buckets_[bucket_of(root, number, buckets_.size())];
+  while (inode != nullptr && (inode->number != number || inode->root != root)) inode = inode->next;
   return inode;
 }
 
@@ -124,7 +129,9 @@ void Inodes::release_if_unused(Inode* inode) noexcept {
     inode->name = nullptr;
     inode->parent = nullptr;
     inode->size = inode->hole = 0;
-    inode->unlinked = inode->may_have_suid = false;
+    inode->unlinked = inode->may_have_suid = inode->is_root = false;
+    if (inode->root != 0) --roots_[inode->root].load()->known;
+    inode->root = 0;
     inode->open.reset();
     inode->last.reset();
     inode->lot_and_epoch.store(0, std::memory_order_relaxed);
@@ -140,11 +147,14 @@ Inode* Inodes::learn(Inode& parent, std::string_view name, const struct stat& st
   Inode* inode = nullptr;
   {
     const std::lock_guard guard(mutex_);
-    inode = find_number(st.st_ino);
+    inode = find_number(parent.root, st.st_ino);
+    if (inode != nullptr && inode->covered) inode = covers_.at(inode)->inode;
     if (inode == nullptr) {
       inode = allocate();
       if (inode == nullptr) return nullptr;
       inode->number = st.st_ino;
+      inode->root = parent.root;
+      if (parent.root != 0) ++roots_[parent.root].load()->known;
       inode->type = st.st_mode & S_IFMT;
       inode->size = S_ISREG(st.st_mode) ? st.st_size : 0;
       inode->hole = hole_bytes(st);
@@ -166,7 +176,7 @@ Inode* Inodes::learn(Inode& parent, std::string_view name, const struct stat& st
   }
   // Known, but under a name that is not its only one now: this is where it is.
   inode->lock.lock_shared();
-  const bool moved = inode != root_ && !inode->unlinked &&
+  const bool moved = inode != root_ && !inode->is_root && !inode->unlinked &&
                      (inode->name == nullptr ||
                       (st.st_nlink == 1 && (inode->parent != &parent || name != inode->name)));
   inode->lock.unlock_shared();
@@ -183,6 +193,8 @@ Inode* Inodes::learn_unnamed(Inode& parent, const struct stat& st) noexcept {
   Inode* const inode = allocate();
   if (inode == nullptr) return nullptr;
   inode->number = st.st_ino;
+  inode->root = parent.root;
+  if (parent.root != 0) ++roots_[parent.root].load()->known;
   inode->type = st.st_mode & S_IFMT;
   inode->nlink = 0;
   inode->unlinked = true;
@@ -240,11 +252,11 @@ void Inodes::rehash(Inode& inode) noexcept {
   if (!inode.hashed) insert(inode);
 }
 
-void Inodes::disown(ino_t number) noexcept {
+void Inodes::disown(std::uint32_t root, ino_t number) noexcept {
   Inode* stale = nullptr;
   {
     const std::lock_guard guard(mutex_);
-    stale = find_number(number);
+    stale = find_number(root, number);
     if (stale == nullptr) return;
     erase(*stale);
     ++stale->refs;
@@ -259,6 +271,12 @@ void Inodes::disown(ino_t number) noexcept {
 
 SharedFd Inodes::directory(Inode& directory, int& error) noexcept {
   if (&directory == root_) return root_fd_;
+  if (directory.is_root) {
+    const Root& root = root_of(directory);
+    SharedFd fd = root_fd(root);
+    if (!fd) error = root.trouble != 0 ? root.trouble.load() : EIO;
+    return fd;
+  }
   {
     const std::lock_guard guard(dirs_mutex_);
     if (const auto found = dirs_.find(&directory); found != dirs_.end()) {
@@ -279,7 +297,7 @@ SharedFd Inodes::directory(Inode& directory, int& error) noexcept {
     struct stat st {};
     if (!fd || ::fstat(fd.get(), &st) != 0) {
       error = errno;
-    } else if (st.st_ino != directory.number || st.st_dev != device_) {
+    } else if (st.st_ino != directory.number || st.st_dev != device(directory)) {
       error = ESTALE;
     }
   }
@@ -322,6 +340,11 @@ Location Inodes::locate(Inode& inode) noexcept {
     at.fd = root_fd_->get();
     return at;
   }
+  if (inode.is_root) {
+    at.directory = directory(inode, at.error);
+    if (at.directory) at.fd = at.directory->get();
+    return at;
+  }
   if (inode.name == nullptr) {
     if (inode.open && inode.open->fd) {
       at.fd = inode.open->fd.get();
@@ -355,7 +378,158 @@ int Inodes::stat(Inode& inode, struct stat& st) noexcept {
   }
   if (at.error != 0) return -at.error;
   if (::fstatat(at.fd, at.name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return -errno;
-  return st.st_ino == inode.number && st.st_dev == device_ ? 0 : -ESTALE;
+  return st.st_ino == inode.number && st.st_dev == device(inode) ? 0 : -ESTALE;
+}
+
+Root* Inodes::graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd) noexcept {
+  struct stat st {};
+  if (fd && ::fstat(fd->get(), &st) != 0) return nullptr;
+  const std::lock_guard guard(mutex_);
+  std::size_t index = 1;
+  while (index < owned_roots_.size() && (owned_roots_[index]->known != 0 || owned_roots_[index]->inode != nullptr)) ++index;
+  Inode* const inode = index < kRoots ? allocate() : nullptr;
+  if (inode == nullptr) return nullptr;
+  if (index == owned_roots_.size()) owned_roots_.push_back(std::make_unique<Root>());
+  Root& root = *owned_roots_[index];
+  root.index = static_cast<std::uint32_t>(index);
+  root.pool = pool;
+  root.path = path;
+  root.directory = directory;
+  root.device = st.st_dev;
+  root.trouble = fd ? 0 : EIO;
+  root.known = 1;
+  inode->root = static_cast<std::uint16_t>(index);
+  inode->is_root = true;
+  inode->number = st.st_ino;
+  inode->type = S_IFDIR;
+  inode->nlink = 2;
+  inode->refs = 1;
+  inode->parent = place.parent;
+  inode->name = copy_name(place.name);
+  ++place.parent->refs;
+  ++place.refs;
+  place.covered = true;
+  root.inode = inode;
+  root.place = &place;
+  {
+    const std::lock_guard dirs(dirs_mutex_);
+    root.fd = std::move(fd);
+  }
+  roots_[index].store(&root, std::memory_order_release);
+  insert(*inode);
+  covers_[&place] = &root;
+  ++grafts_;
+  return &root;
+}
+
+void Inodes::ungraft(Root& root) noexcept {
+  SharedFd closed;
+  const std::lock_guard guard(mutex_);
+  root.trouble = ESTALE;
+  root.place->covered = false;
+  covers_.erase(root.place);
+  --grafts_;
+  {
+    const std::lock_guard dirs(dirs_mutex_);
+    closed = std::exchange(root.fd, nullptr);
+  }
+  for (Inode* const held : {std::exchange(root.place, nullptr), std::exchange(root.inode, nullptr)}) {
+    --held->refs;
+    release_if_unused(held);
+  }
+}
+
+int Inodes::reopen(Root& root, SharedFd fd) noexcept {
+  struct stat st {};
+  if (fd && ::fstat(fd->get(), &st) != 0) return -errno;
+  const std::lock_guard guard(mutex_);
+  if (fd) {
+    erase(*root.inode);
+    root.inode->number = st.st_ino;
+    insert(*root.inode);
+    root.device = st.st_dev;
+  }
+  const std::lock_guard dirs(dirs_mutex_);
+  root.fd.swap(fd);
+  return 0;
+}
+
+SharedFd Inodes::root_fd(const Root& root) noexcept {
+  if (root.index == 0) return root_fd_;
+  const std::lock_guard dirs(dirs_mutex_);
+  return root.fd;
+}
+
+Root* Inodes::covering(ino_t number) noexcept {
+  if (!has_grafts()) return nullptr;
+  const std::lock_guard guard(mutex_);
+  const Inode* const place = find_number(0, number);
+  return place != nullptr && place->covered ? covers_.at(place) : nullptr;
+}
+
+std::uint64_t Inodes::listed_number(const Inode& directory, ino_t number) noexcept {
+  if (directory.root != 0 || !has_grafts()) return shown_number(directory.root, number);
+  const std::lock_guard guard(mutex_);
+  const Inode* const place = find_number(0, number);
+  if (place == nullptr || !place->covered) return number;
+  const Root& graft = *covers_.at(place);
+  return shown_number(graft.index, graft.inode->number);
+}
+
+bool Inodes::leads_to_graft(const Inode& directory) noexcept {
+  if (directory.root != 0 || !has_grafts()) return false;
+  std::vector<Inode*> places;
+  {
+    const std::lock_guard guard(mutex_);
+    for (const auto& [place, graft] : covers_) {
+      places.push_back(graft->place);
+      ++graft->place->refs;
+    }
+  }
+  bool leads = false;
+  for (Inode* const place : places) {
+    leads = leads || is_below(*place, directory);
+    drop(*place);
+  }
+  return leads;
+}
+
+Root& Inodes::root_at(std::string_view path) noexcept {
+  for (Root* const root : all_grafts()) {  // none lies below another
+    if (is_at_or_below(path, root->path)) return *root;
+  }
+  return backing();
+}
+
+std::vector<Root*> Inodes::all_grafts() noexcept {
+  std::vector<Root*> all;
+  if (!has_grafts()) return all;
+  const std::lock_guard guard(mutex_);
+  for (std::size_t i = 1; i < owned_roots_.size(); ++i) {
+    if (owned_roots_[i]->inode != nullptr) all.push_back(owned_roots_[i].get());
+  }
+  return all;
+}
+
+void Inodes::for_each_of(const Root& root, const std::function<void(Inode&)>& visit) {
+  std::unordered_set<Inode*> found;
+  {
+    const std::lock_guard held(held_mutex_);  // what is unlinked is in no bucket
+    const std::lock_guard guard(mutex_);
+    for (Inode* inode : buckets_) {
+      for (; inode != nullptr; inode = inode->next) {
+        if (inode->root == root.index) found.insert(inode);
+      }
+    }
+    for (Inode* const inode : held_) {
+      if (inode->root == root.index) found.insert(inode);
+    }
+    for (Inode* const inode : found) ++inode->refs;
+  }
+  for (Inode* const inode : found) {
+    visit(*inode);
+    drop(*inode);
+  }
 }
 
 bool Inodes::is_below(Inode& inode, const Inode& top) noexcept {

@@ -3,13 +3,17 @@
 // An inode is found again by its parent directory and its name in it; directories keep a bounded cache of O_PATH
 // descriptors, so a known file costs no descriptor. An inode that is open when its name goes is pinned by one of its own.
 //
+// What is served is a table of roots. Root 0 is the backing; each other one is a graft: a directory of a pool in the place of
+// an empty directory of root 0, which it covers as a bind mount would. Its inode has the directory above the place as its
+// parent and the place's name, so that every walk upwards goes on there. Numbers are told apart by their roots.
+//
 // Locks, in the order in which they are taken:
 //   Inode::lock      size, hole, nlink, parent, name, flags, open. Exclusive wherever a size or a name changes, across the
 //                    system call that changes it. Two at once: in address order. While one is held, those of its parents
 //                    may be taken (shared), upward only.
 //   Inodes::held_mutex_  the set of inodes that are open for writing, or unlinked and open.
-//   Inodes::mutex_       nlookup, refs, the hash and the free list.
-//   Inodes::dirs_mutex_  the cache of directory descriptors. A leaf.
+//   Inodes::mutex_       nlookup, refs, the hash, the free list, and which inode covers which.
+//   Inodes::dirs_mutex_  the cache of directory descriptors, and those of the roots. A leaf.
 #pragma once
 
 #include <sys/stat.h>
@@ -20,6 +24,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -62,6 +67,8 @@ struct Inode {
   std::uint32_t nlink = 0;
   bool unlinked = false;    // the last name is gone
   bool may_have_suid = false;
+  std::uint16_t root = 0;   // fixed while the inode is known, as is_root
+  bool is_root = false;     // of a graft
   std::unique_ptr<OpenFile> open;
   std::unique_ptr<struct stat> last;  // of a regular file that is unlinked and closed, and still known: what it was
 
@@ -70,6 +77,7 @@ struct Inode {
   std::uint32_t refs = 0;  // children, and users inside the daemon
   Inode* next = nullptr;   // in the bucket, or in the free list
   bool hashed = false;
+  std::atomic<bool> covered{false};  // a graft is in its place; changed under the mutex
 
   // The lot, remembered: epoch of the bindings in the upper half, lot in the lower; node is written first.
   std::atomic<std::uint64_t> lot_and_epoch{0};
@@ -89,6 +97,30 @@ struct Location {
   int error = 0;
 };
 
+// Inode numbers as the kernel and users see them: those of different roots differ.
+[[nodiscard]] inline std::uint64_t shown_number(std::uint32_t root, ino_t number) noexcept {
+  return number ^ (std::uint64_t{root} << 48);
+}
+
+// A graft, or the backing. It is there while any inode of it is known.
+struct Root {
+  std::uint32_t index = 0;
+  PoolId pool = kMainPool;
+  std::string path;       // absolute in the mount
+  std::string directory;  // relative to the pool's
+  Inode* inode = nullptr;  // held while it is grafted
+  Inode* place = nullptr;  // held, likewise
+  std::atomic<dev_t> device{0};
+  // 0: it is served; else the errno of whatever is asked of it: EIO of a broken pool, ESTALE once it is grafted no longer.
+  std::atomic<int> trouble{0};
+  mutable std::atomic<bool> used{false};  // since somebody looked
+  std::atomic<bool> passthrough{false};
+  std::atomic<bool> read_write{true};  // readers open their file for writing too (see Engine::open_read_write)
+
+  SharedFd fd;                 // guarded by dirs_mutex_; null while the pool is broken
+  std::size_t known = 0;       // inodes; guarded by Inodes::mutex_
+};
+
 class Inodes {
  public:
   Inodes() noexcept;
@@ -100,7 +132,32 @@ class Inodes {
   [[nodiscard]] int open_root(int fd) noexcept;
   [[nodiscard]] Inode& root() noexcept { return *root_; }
   [[nodiscard]] int root_fd() const noexcept { return root_fd_->get(); }
-  [[nodiscard]] dev_t device() const noexcept { return device_; }
+  // The device of what lies in a directory, but for what is mounted there.
+  [[nodiscard]] dev_t device(const Inode& directory) const noexcept { return root_of(directory).device; }
+  [[nodiscard]] Root& backing() const noexcept { return *roots_[0].load(std::memory_order_relaxed); }
+  // The graft at or above a path of the mount, or the backing.
+  [[nodiscard]] Root& root_at(std::string_view path) noexcept;
+  [[nodiscard]] Root& root_of(const Inode& inode) const noexcept { return *roots_[inode.root].load(std::memory_order_acquire); }
+  [[nodiscard]] PoolId pool_of(const Inode& inode) const noexcept { return inode.root == 0 ? kMainPool : root_of(inode).pool; }
+
+  // Grafts: the directory `fd` covers `place`, an inode of root 0. null where there are too many. fd may be null: what is there
+  // is in trouble, and is given to reopen() later. What is in `place` must not be known.
+  [[nodiscard]] Root* graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd) noexcept;
+  void ungraft(Root& root) noexcept;
+  // The directory of a graft, which lies elsewhere now, or nowhere for a time (null). 0 or -errno.
+  [[nodiscard]] int reopen(Root& root, SharedFd fd) noexcept;
+  [[nodiscard]] SharedFd root_fd(const Root& root) noexcept;
+  // The graft in the place of a directory of root 0, by its number; null: none.
+  [[nodiscard]] Root* covering(ino_t number) noexcept;
+  // The number to list for an entry of a directory: that of what covers it, if it is covered.
+  [[nodiscard]] std::uint64_t listed_number(const Inode& directory, ino_t number) noexcept;
+  // True when the place of a graft is the directory or lies below it. No lock may be held.
+  [[nodiscard]] bool leads_to_graft(const Inode& directory) noexcept;
+  [[nodiscard]] bool has_grafts() const noexcept { return grafts_.load(std::memory_order_relaxed) != 0; }
+  // Those that are grafted, without root 0.
+  [[nodiscard]] std::vector<Root*> all_grafts() noexcept;
+  // Every inode of the root that is known, each held meanwhile.
+  void for_each_of(const Root& root, const std::function<void(Inode&)>& visit);
 
   // The inode of a nodeid that the kernel holds, or null for a number that it cannot hold.
   [[nodiscard]] Inode* find(std::uint64_t nodeid) noexcept;
@@ -112,7 +169,7 @@ class Inodes {
   // stat of the inode; 0 or -errno (-ESTALE when its name holds another inode). Its lock must be held.
   [[nodiscard]] int stat(Inode& inode, struct stat& st) noexcept;
 
-  // The inode that `st` describes, known by `parent` and `name` from now on if it was not known before. Takes one
+  // The inode that `st` describes, or the root of the graft in its place (see is_root), known by `parent` and `name` from now on if it was not known before. Takes one
   // reference of the kernel (lookups = 1) or of the daemon (lookups = 0).
   [[nodiscard]] Inode* learn(Inode& parent, std::string_view name, const struct stat& st, unsigned lookups) noexcept;
   // Makes an inode that has no name (O_TMPFILE); its lot is that of `parent`.
@@ -130,7 +187,7 @@ class Inodes {
   void rehash(Inode& inode) noexcept;
   // No file has the number any more, and none can have got it: what is known by it was learned from an older look. No
   // lock may be held.
-  void disown(ino_t number) noexcept;
+  void disown(std::uint32_t root, ino_t number) noexcept;
   // An O_PATH descriptor of an inode that has no known name: kept as those of directories are. Its exclusive lock must be
   // held. Never of a regular file without names: that would hold its blocks.
   void keep_descriptor(Inode& inode, Fd&& fd) noexcept;
@@ -161,11 +218,12 @@ class Inodes {
   static constexpr std::size_t kSlab = 4096;
   static constexpr std::size_t kSlabs = 65536;
   static constexpr std::size_t kDirectories = 1024;  // cached descriptors
+  static constexpr std::size_t kRoots = 1U << 14;    // above them is the bit of virtual inodes
 
   Inode* allocate() noexcept;
   void insert(Inode& inode) noexcept;
   void erase(Inode& inode) noexcept;
-  Inode* find_number(ino_t number) noexcept;
+  Inode* find_number(std::uint32_t root, ino_t number) noexcept;
   void grow() noexcept;
   void release_if_unused(Inode* inode) noexcept;
   SharedFd remember(Inode& inode, Fd&& fd) noexcept;
@@ -179,7 +237,10 @@ class Inodes {
 
   Inode* root_ = nullptr;
   SharedFd root_fd_;
-  dev_t device_ = 0;
+  std::unique_ptr<std::atomic<Root*>[]> roots_;
+  std::vector<std::unique_ptr<Root>> owned_roots_;       // guarded by mutex_; by index
+  std::unordered_map<const Inode*, Root*> covers_;       // guarded by mutex_; by the inode of the place
+  std::atomic<unsigned> grafts_{0};
 
   struct CachedDirectory {
     SharedFd fd;

@@ -15,44 +15,64 @@ using meter::Wide;
 Meter::Meter() : state_(std::make_unique<State>()) {}
 Meter::~Meter() = default;
 
-void Meter::set_pool(std::int64_t capacity, std::int64_t margin, std::int64_t block_size) noexcept {
+void Meter::set_pool(std::int64_t capacity, std::int64_t margin, std::int64_t block_size, PoolId pool) noexcept {
   const std::lock_guard lock(state_->mutex);
-  state_->capacity = capacity;
-  state_->margin = margin;
-  state_->block_size = block_size;
+  meter::Pool& to = state_->pools[pool];
+  to.capacity = capacity;
+  to.margin = margin;
+  to.block_size = block_size;
 }
 
-std::uint64_t Meter::begin_sample() noexcept {
-  const std::lock_guard lock(state_->mutex);
-  return state_->landed_total;
-}
-
-void Meter::end_sample(std::uint64_t mark, std::int64_t available_bytes) noexcept {
-  const std::lock_guard lock(state_->mutex);
-  state_->sampled = true;
-  state_->sample_mark = mark;
-  state_->sample_available = available_bytes;
-}
-
-void Meter::landed(std::int64_t bytes) noexcept {
-  const std::lock_guard lock(state_->mutex);
-  state_->landed_total += static_cast<std::uint64_t>(bytes);
-  if (state_->landed_total > state_->charged_total) broken("more bytes landed than were charged", kNoLot);
-}
-
-void Meter::add_holes(std::int64_t bytes) noexcept {
-  const std::lock_guard lock(state_->mutex);
-  state_->change_holes(bytes);
-}
-
-void Meter::set_holes(std::int64_t bytes) noexcept {
-  const std::lock_guard lock(state_->mutex);
-  state_->change_holes(bytes - state_->holes);
-}
-
-int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage) noexcept {
+int Meter::remove_pool(PoolId pool) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
+  const meter::Pool* const gone = s.find_pool(pool);
+  if (pool == kMainPool || gone == nullptr) return EINVAL;
+  const auto is_in = [gone](const auto& each) { return each.second.pool == gone; };
+  if (std::any_of(s.lots.begin(), s.lots.end(), is_in)) return EBUSY;
+  s.pools.erase(pool);
+  return 0;
+}
+
+std::uint64_t Meter::begin_sample(PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  const meter::Pool* const of = state_->find_pool(pool);
+  return of == nullptr ? 0 : of->landed_total;
+}
+
+void Meter::end_sample(std::uint64_t mark, std::int64_t available_bytes, PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  meter::Pool* const of = state_->find_pool(pool);
+  if (of == nullptr) return;
+  of->sampled = true;
+  of->sample_mark = mark;
+  of->sample_available = available_bytes;
+}
+
+void Meter::landed(std::int64_t bytes, PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  meter::Pool* const of = state_->find_pool(pool);
+  if (of == nullptr) return;
+  of->landed_total += static_cast<std::uint64_t>(bytes);
+  if (of->landed_total > of->charged_total) broken("more bytes landed than were charged", kNoLot);
+}
+
+void Meter::add_holes(std::int64_t bytes, PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  if (meter::Pool* const of = state_->find_pool(pool)) of->change_holes(bytes);
+}
+
+void Meter::set_holes(std::int64_t bytes, PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  if (meter::Pool* const of = state_->find_pool(pool)) of->change_holes(bytes - of->holes);
+}
+
+int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage,
+               PoolId pool) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  State& s = *state_;
+  meter::Pool* const of = s.find_pool(pool);
+  if (of == nullptr) return ENOENT;
   const auto [found, made] = s.lots.try_emplace(id);
   if (!made) return EEXIST;
   Lot& lot = found->second;
@@ -61,12 +81,17 @@ int Meter::add(LotId id, const Policy& policy, std::span<const LotId> parents, c
     s.lots.erase(found);
     return ENOENT;
   }
+  lot.pool = of;
+  if (!lot.is_with_parents()) {
+    s.lots.erase(found);
+    return EXDEV;
+  }
   lot.own = usage;
   lot.own.id = id;
   lot.set_policy(policy);
   lot.place();
   lot.enter();
-  s.total += usage.bytes;
+  of->total += usage.bytes;
   s.charge(lot, usage.bytes, usage.objects);
   return 0;
 }
@@ -105,9 +130,9 @@ void Meter::touch(LotId id) noexcept {
   if (Lot* const lot = state_->find(id)) ++lot->own.changes;
 }
 
-void Meter::forget_drift() noexcept {
+void Meter::forget_drift(PoolId pool) noexcept {
   const std::lock_guard lock(state_->mutex);
-  state_->drift = 0;
+  if (meter::Pool* const of = state_->find_pool(pool)) of->drift = 0;
 }
 
 int Meter::apply(std::span<const Delta> change, bool force) noexcept {
@@ -117,7 +142,6 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
     Lot* const lot = s.find(change.front().lot);
     if (lot != nullptr && lot->chained) return s.apply_chained(*lot, change.front(), force);
   }
-  Wide net = 0;
   for (const Delta& delta : change) {
     Lot* const lot = s.find(delta.lot);
     if (lot == nullptr) {
@@ -125,10 +149,10 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
       return ENOENT;
     }
     s.plan_seen(*lot, delta.bytes, delta.objects);
-    net += delta.bytes;
+    lot->pool->net += delta.bytes;
   }
-  const Wide growth = s.settle();
-  if (!force && !s.admitted(growth)) {
+  s.settle();
+  if (!force && !s.admitted()) {
     for (const Delta& delta : change) {
       Lot* const lot = s.find(delta.lot);
       if (lot->step.own_bytes <= 0 && lot->step.own_objects <= 0) continue;
@@ -138,8 +162,8 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
     s.abandon();
     return ENOSPC;
   }
+  for (auto& [id, pool] : s.pools) pool.charge_held(pool.net);
   s.commit();
-  s.charge_held(net);
   for (const Delta& delta : change) s.change_pending(*s.find(delta.lot), delta.pending_bytes, delta.pending_objects);
   return 0;
 }
@@ -156,17 +180,19 @@ std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool
   }
   s.charge(*lot, bytes, 0);
   s.change_own(*lot, bytes, 0);
-  s.charge_held(bytes);
+  lot->pool->charge_held(bytes);
   if (pending) lot->own.pending_bytes += bytes;
   return bytes;
 }
 
-void Meter::refund_unlanded(LotId id, std::int64_t bytes, bool pending) noexcept {
+void Meter::refund_unlanded(LotId id, std::int64_t bytes, bool pending, PoolId pool) noexcept {
   if (bytes <= 0) return;
   const std::lock_guard lock(state_->mutex);
   State& s = *state_;
-  s.charged_total -= static_cast<std::uint64_t>(bytes);
-  if (s.landed_total > s.charged_total) broken("bytes refunded as not landed that had landed", id);
+  meter::Pool* const of = s.find_pool(pool);
+  if (of == nullptr) return;
+  of->charged_total -= static_cast<std::uint64_t>(bytes);
+  if (of->landed_total > of->charged_total) broken("bytes refunded as not landed that had landed", id);
   Lot* const lot = s.find(id);
   if (lot == nullptr) return;
   s.charge(*lot, -Wide{bytes}, 0);
@@ -192,12 +218,22 @@ std::int64_t Meter::max_objects(LotId id) const noexcept {
   return lot == nullptr ? 0 : lot->max_objects;
 }
 
-std::int64_t Meter::available(std::span<const LotId> parents) const noexcept {
+std::int64_t Meter::available(std::span<const LotId> parents, PoolId pool) const noexcept {
   const std::lock_guard lock(state_->mutex);
   Lot lot;
-  if (state_->find_parents(parents, lot.parents) != kNoLot) return 0;
+  lot.pool = state_->find_pool(pool);
+  if (lot.pool == nullptr || state_->find_parents(parents, lot.parents) != kNoLot || !lot.is_with_parents()) return 0;
   lot.place();
   return state_->fitting_dedicated(lot);
+}
+
+PoolId Meter::pool_of(LotId id) const noexcept {
+  const std::lock_guard lock(state_->mutex);
+  const Lot* const lot = state_->find(id);
+  for (const auto& [pool, each] : state_->pools) {
+    if (lot != nullptr && lot->pool == &each) return pool;
+  }
+  return kMainPool;
 }
 
 bool Meter::usage(LotId id, LotUsage& out) const noexcept {
@@ -242,17 +278,18 @@ std::vector<LotChange> Meter::drain() noexcept {
   return drained;
 }
 
-PoolUsage Meter::pool() const noexcept {
+PoolUsage Meter::pool(PoolId pool) const noexcept {
   const std::lock_guard lock(state_->mutex);
-  const State& s = *state_;
-  return {.capacity = s.capacity,
-          .free = narrow(std::max<Wide>(0, s.free())),
-          .set_aside = narrow(s.set_aside),
-          .headroom = narrow(s.headroom()),
-          .used = narrow(s.total),
-          .margin = s.margin,
-          .short_bytes = narrow(std::max<Wide>(0, s.set_aside - s.free())),
-          .drift = narrow(s.drift)};
+  const meter::Pool* const of = state_->find_pool(pool);
+  if (of == nullptr) return {};
+  return {.capacity = of->capacity,
+          .free = narrow(std::max<Wide>(0, of->free())),
+          .set_aside = narrow(of->set_aside),
+          .headroom = narrow(of->headroom()),
+          .used = narrow(of->total),
+          .margin = of->margin,
+          .short_bytes = narrow(std::max<Wide>(0, of->set_aside - of->free())),
+          .drift = narrow(of->drift)};
 }
 
 }  // namespace vreserve

@@ -13,6 +13,8 @@
 //   headroom = min(free - set aside, capacity - promised) - margin
 //   free = f_bavail at the last sample - charges that had not landed when it began - holes; before any sample only the
 //   capacity side counts. A refund is not added to it: only the next sample says that the backing has its bytes back.
+//   Each lot is in one pool, with all its parents and children, and each pool has sums, samples and a headroom of its own: a
+//   lot touches no other pool's. A change of lots in several pools passes if it passes in each.
 //   With headroom 0 or less, a change that creates objects passes only if, at each lot that gains one, claimed bytes +
 //   objects (with descendants) x block size are within the dedicated bytes that it sets aside.
 //
@@ -32,6 +34,8 @@ namespace vreserve {
 using LotId = std::uint32_t;  // chosen by the ledger; 0 is none
 inline constexpr LotId kNoLot = 0;
 inline constexpr LotId kDefaultLot = 1;
+using PoolId = std::uint32_t;  // chosen by the ledger
+inline constexpr PoolId kMainPool = 0;
 inline constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
 struct Policy {
@@ -85,9 +89,11 @@ struct Shape {
   LotId id = kNoLot;
   Policy policy;
   std::vector<LotId> parents = {};  // the first sets aside what the lot is promised; repeats are dropped
+  PoolId pool = kMainPool;          // of a lot that is there: the one it is in
 };
 
-// A lot that goes; what it still holds after the moves goes to the heir, pending too.
+// A lot that goes; what it still holds after the moves goes to the heir, pending too. Where that is in another pool, it is
+// nobody's any more.
 struct Gone {
   LotId id = kNoLot;
   LotId heir = kNoLot;
@@ -114,29 +120,33 @@ class Meter {
   Meter(const Meter&) = delete;
   Meter& operator=(const Meter&) = delete;
 
-  // The pool. block_size: what one small file takes of the backing (rule 9's objects x block size).
-  void set_pool(std::int64_t capacity, std::int64_t margin, std::int64_t block_size) noexcept;
+  // A pool, new or not; the main one is there from the beginning. block_size: what one small file takes of the backing
+  // (rule 9's objects x block size).
+  void set_pool(std::int64_t capacity, std::int64_t margin, std::int64_t block_size, PoolId pool = kMainPool) noexcept;
+  // EBUSY: a lot is in it; EINVAL: it is the main one, or none.
+  [[nodiscard]] int remove_pool(PoolId pool) noexcept;
 
   // A sample of the backing: take the mark, call statfs, hand both back. Charges that had not landed at the mark
   // are held against the sample; so a charge is never missed, at worst counted twice until the next sample.
-  [[nodiscard]] std::uint64_t begin_sample() noexcept;
-  void end_sample(std::uint64_t mark, std::int64_t available_bytes) noexcept;
+  [[nodiscard]] std::uint64_t begin_sample(PoolId pool = kMainPool) noexcept;
+  void end_sample(std::uint64_t mark, std::int64_t available_bytes, PoolId pool = kMainPool) noexcept;
   // The bytes of an earlier charge have reached the backing, or are in add_holes() by now. Every charge ends in this or
   // in refund_unlanded(): what charge_up_to() gave, and the net growth in bytes of an apply() (a move has none).
   // More bytes than were charged: a broken invariant.
-  void landed(std::int64_t bytes) noexcept;
+  void landed(std::int64_t bytes, PoolId pool = kMainPool) noexcept;
   // Bytes that are charged and not allocated in the backing (holes), by difference. Call after the backing changed:
   // bytes of holes that go count against the sample until the next one begins, since they may have been filled.
-  void add_holes(std::int64_t bytes) noexcept;
+  void add_holes(std::int64_t bytes, PoolId pool = kMainPool) noexcept;
   // The same as a count found them.
-  void set_holes(std::int64_t bytes) noexcept;
+  void set_holes(std::int64_t bytes, PoolId pool = kMainPool) noexcept;
 
   // A lot at start, in any order that has parents first; no admission, and no drain tells of what it starts with.
-  // EEXIST: the id is taken; ENOENT: a parent is missing.
-  [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage) noexcept;
+  // EEXIST: the id is taken; ENOENT: a parent is missing, or the pool; EXDEV: a parent is in another pool.
+  [[nodiscard]] int add(LotId id, const Policy& policy, std::span<const LotId> parents, const LotUsage& usage,
+                        PoolId pool = kMainPool) noexcept;
   // Every later change of lots: makes those of `lots` that are not there, gives the others their new policy and
   // parents, makes the moves, and removes the lots that are gone. Refused means: no trace.
-  //   ENOENT: no such parent, heir, moved or gone lot. EINVAL: a lot that stays would have a gone one as a parent; the
+  //   EXDEV: a lot is in another pool than its parent, or than it was. ENOENT: no such parent, heir, moved or gone lot, or pool. EINVAL: a lot that stays would have a gone one as a parent; the
   //   default lot, or one that is named twice, is to go; the heir goes too; a lot is given two shapes, or the id 0.
   //   ELOOP: the lot would lie below itself.
   // The rest is admission, which `force` leaves out:
@@ -154,7 +164,7 @@ class Meter {
   // Something moved within the lot: a count that is under way may have missed it, or seen it twice.
   void touch(LotId id) noexcept;
   // All usage has been set after a count: what was drift is in it.
-  void forget_drift() noexcept;
+  void forget_drift(PoolId pool = kMainPool) noexcept;
 
   // All or none; 0, or ENOSPC (also counted as a refusal of the first lot that grows), or ENOENT for an unknown lot.
   // force: rules are not asked.
@@ -163,21 +173,23 @@ class Meter {
   // pending: the bytes are of an inode that is open for writing. An unknown lot gets 0.
   [[nodiscard]] std::int64_t charge_up_to(LotId id, std::int64_t want, bool pending, bool final,
                                           std::int64_t least = 1) noexcept;
-  // Gives back bytes that were charged and never reached the backing. For an unknown lot only the sample is told.
-  void refund_unlanded(LotId id, std::int64_t bytes, bool pending) noexcept;
+  // Gives back bytes that were charged and never reached the backing. For an unknown lot only the pool's sample is told.
+  void refund_unlanded(LotId id, std::int64_t bytes, bool pending, PoolId pool = kMainPool) noexcept;
 
   // What one more write could take of this lot, and its grant (kUnlimited: none).
   [[nodiscard]] std::int64_t room(LotId id) const noexcept;
   [[nodiscard]] std::int64_t grant(LotId id) const noexcept;
   [[nodiscard]] std::int64_t max_objects(LotId id) const noexcept;  // kUnlimited: none
   // Dedicated bytes that a new, empty root lot (or child of `parents`) could be given and then fill, never negative.
-  [[nodiscard]] std::int64_t available(std::span<const LotId> parents) const noexcept;
+  [[nodiscard]] std::int64_t available(std::span<const LotId> parents, PoolId pool = kMainPool) const noexcept;
+  // The lot's; the main one for an unknown lot.
+  [[nodiscard]] PoolId pool_of(LotId id) const noexcept;
   [[nodiscard]] bool usage(LotId id, LotUsage& out) const noexcept;      // own
   [[nodiscard]] std::int64_t used(LotId id) const noexcept;              // with descendants
   [[nodiscard]] std::int64_t used_objects(LotId id) const noexcept;      // with descendants
   [[nodiscard]] std::vector<LotUsage> all_usage() const noexcept;
   [[nodiscard]] std::vector<LotChange> drain() noexcept;  // lots that changed (or were refused) since the last drain
-  [[nodiscard]] PoolUsage pool() const noexcept;
+  [[nodiscard]] PoolUsage pool(PoolId pool = kMainPool) const noexcept;  // all 0 where there is none
 
  private:
   struct State;

@@ -101,25 +101,24 @@ meter::Wide Meter::State::drop_drift(const Lot& lot, Wide& bytes, Wide& objects)
 }
 
 void Meter::State::plan_seen(Lot& lot, Wide bytes, Wide objects) noexcept {
-  planned_drift += drop_drift(lot, bytes, objects);
+  lot.pool->planned_drift += drop_drift(lot, bytes, objects);
   plan(lot, bytes, objects);
 }
 
 // A lot hands its growth to its parents after all its children have handed it theirs.
-meter::Wide Meter::State::settle() noexcept {
+void Meter::State::settle() noexcept {
   if (!std::is_sorted(planned.begin(), planned.end(), meter::deeper)) {
     std::sort(planned.begin(), planned.end(), meter::deeper);
   }
-  Wide growth = 0;
+  for (auto& [id, pool] : pools) pool.growth = 0;
   for (Lot* const lot : planned) {
     Step& step = lot->step;
     const Wide promised = lot->dedicated - lot->used - step.bytes;
     step.unfilled = std::max({Wide{0}, promised, lot->first_unfilled + step.first_unfilled}) - lot->unfilled;
     bool first = true;
     for (const meter::Edge& edge : lot->parents) edge.lot->plan_unfilled(step.unfilled, std::exchange(first, false));
-    growth += step.own_bytes + (lot->is_root() ? step.unfilled : 0);
+    lot->pool->growth += step.own_bytes + (lot->is_root() ? step.unfilled : 0);
   }
-  return growth;
 }
 
 void Meter::State::unsettle() noexcept {
@@ -141,7 +140,7 @@ meter::Lot* Meter::State::refusing() const noexcept {
   return found == planned.end() ? nullptr : *found;
 }
 
-bool Meter::State::admitted(Wide growth) const noexcept {
+bool Meter::State::admitted() const noexcept {
   Wide created = 0;
   bool grows = false;
   for (const Lot* const lot : planned) {
@@ -149,12 +148,12 @@ bool Meter::State::admitted(Wide growth) const noexcept {
     grows = grows || lot->step.own_bytes > 0 || lot->step.own_objects > 0;
   }
   if (!grows) return true;
-  if (!has_room_for(growth) || refusing() != nullptr) return false;
-  const auto paid = [this](const Lot* lot) noexcept {
-    return lot->step.own_objects <= 0 ||
+  if (!has_room() || refusing() != nullptr) return false;
+  const auto paid = [](const Lot* lot) noexcept {
+    return lot->step.own_objects <= 0 || lot->pool->headroom() > 0 ||
            object_is_paid(*lot, lot->claimed() + lot->claimed_growth(), lot->used_objects + lot->step.objects);
   };
-  return created <= 0 || headroom() > 0 || std::all_of(planned.begin(), planned.end(), paid);
+  return created <= 0 || std::all_of(planned.begin(), planned.end(), paid);
 }
 
 void Meter::State::commit() noexcept {
@@ -165,17 +164,21 @@ void Meter::State::commit() noexcept {
     lot->first_unfilled += step.first_unfilled;
     lot->other_unfilled += step.other_unfilled;
     lot->unfilled += step.unfilled;
-    if (lot->is_root()) set_aside += step.unfilled;
+    if (lot->is_root()) lot->pool->set_aside += step.unfilled;
     if (step.own_bytes != 0 || step.own_objects != 0) change_own(*lot, step.own_bytes, step.own_objects);
   }
   planned.clear();
-  drift += std::exchange(planned_drift, 0);
+  for (auto& [id, pool] : pools) {
+    pool.drift += pool.planned_drift;
+    pool.set_aside += pool.roots_growth;
+    pool.abandon();
+  }
 }
 
 void Meter::State::abandon() noexcept {
   for (Lot* const lot : planned) lot->step = {};
   planned.clear();
-  planned_drift = 0;
+  for (auto& [id, pool] : pools) pool.abandon();
 }
 
 }  // namespace vreserve

@@ -57,7 +57,7 @@ bool Meter::State::fits_chained(const Lot& lot, Wide bytes) const noexcept {
   const Wide unfilled = climb(lot, bytes, [&](const Lot& each, Wide below, Wide) noexcept {
     fits &= each.may_grow & (each.claimed() + bytes + below <= each.grant);
   });
-  return fits && has_room_for(bytes + unfilled);
+  return fits && lot.pool->has_room_for(bytes + unfilled);
 }
 
 // How many of `bytes` more are too many in a chained lot; 0 or less: none. Exact, because what is claimed and promised
@@ -70,7 +70,7 @@ Wide Meter::State::excess(const Lot& lot, Wide bytes) const noexcept {
     over = std::max({over, each.used + bytes - each.grant, claimed - std::max<Wide>(each.claimed(), each.grant)});
   });
   const Wide promised = bytes + unfilled;
-  return promised > 0 ? std::max(over, promised - std::max<Wide>(0, headroom())) : over;
+  return promised > 0 ? std::max(over, promised - std::max<Wide>(0, lot.pool->headroom())) : over;
 }
 
 std::int64_t Meter::State::fitting_bytes(Lot& lot, std::int64_t want) noexcept {
@@ -89,7 +89,8 @@ std::int64_t Meter::State::fitting_bytes(Lot& lot, std::int64_t want) noexcept {
   want = greatest(want, [&](std::int64_t bytes) noexcept {
     unsettle();
     plan(lot, bytes - lot.step.own_bytes, 0);
-    return has_room_for(settle()) && refusing() == nullptr;
+    settle();
+    return has_room() && refusing() == nullptr;
   });
   abandon();
   return want;
@@ -102,7 +103,8 @@ std::int64_t Meter::State::fitting_dedicated(Lot& newcomer) noexcept {
   const std::int64_t bytes = greatest(narrow(most), [&](std::int64_t dedicated) noexcept {
     unsettle();
     newcomer.dedicated = dedicated;
-    return has_room_for(settle()) && refusing() == nullptr;
+    settle();
+    return has_room() && refusing() == nullptr;
   });
   abandon();
   return bytes;
@@ -117,12 +119,12 @@ bool Meter::State::admits_chained(const Lot& lot, Wide bytes, Wide objects) cons
   };
   const auto holds_above = [&](const Lot* each) noexcept { return holds(*each); };
   if (!holds(lot) || !std::all_of(lot.ancestors.begin(), lot.ancestors.end(), holds_above)) return false;
-  return headroom() > 0 || object_is_paid(lot, lot.claimed() + bytes, lot.used_objects + objects);
+  return lot.pool->headroom() > 0 || object_is_paid(lot, lot.claimed() + bytes, lot.used_objects + objects);
 }
 
 void Meter::State::charge(Lot& lot, Wide bytes, Wide objects) noexcept {
   if (lot.chained) {
-    set_aside += climb(lot, bytes, [&](Lot& each, Wide below, Wide growth) noexcept {
+    lot.pool->set_aside += climb(lot, bytes, [&](Lot& each, Wide below, Wide growth) noexcept {
       each.used += bytes;
       each.used_objects += objects;
       each.first_unfilled += below;
@@ -130,7 +132,7 @@ void Meter::State::charge(Lot& lot, Wide bytes, Wide objects) noexcept {
     });
   } else {
     plan_used(lot, bytes, objects);
-    (void)settle();
+    settle();
     commit();
   }
 }
@@ -143,11 +145,11 @@ int Meter::State::apply_chained(Lot& lot, const Delta& delta, bool force) noexce
     refuse(lot, narrow(std::max<Wide>(0, bytes)));
     return ENOSPC;
   }
-  drift += dropped;
+  lot.pool->drift += dropped;
   if (bytes != 0 || objects != 0) {
     charge(lot, bytes, objects);
     change_own(lot, bytes, objects);
-    charge_held(bytes);
+    lot.pool->charge_held(bytes);
   }
   change_pending(lot, delta.pending_bytes, delta.pending_objects);
   return 0;

@@ -8,6 +8,7 @@ namespace vreserve {
 
 using meter::Edge;
 using meter::Lot;
+using meter::Pool;
 using meter::Wide;
 
 struct Meter::State::Reshaping {
@@ -32,7 +33,6 @@ struct Meter::State::Reshaping {
     std::vector<Lot*> ancestors;
   };
   std::vector<Below> below;
-  Wide roots_growth = 0;  // of the unfilled bytes of roots, because others are roots now
 
   Refusal run() noexcept {
     Refusal refusal = name_lots();
@@ -41,8 +41,8 @@ struct Meter::State::Reshaping {
     if (refusal.error == 0) refusal = order();
     if (refusal.error == 0) {
       plan();
-      const Wide growth = state.settle();
-      if (!what.force) refusal = admit(growth);
+      state.settle();
+      if (!what.force) refusal = admit();
     }
     refusal.error == 0 ? commit() : undo();
     return refusal;
@@ -52,9 +52,13 @@ struct Meter::State::Reshaping {
     lots.reserve(what.lots.size());
     for (const Shape& shape : what.lots) {
       if (shape.id == kNoLot) return {EINVAL, shape.id};
+      Pool* const pool = state.find_pool(shape.pool);
+      if (pool == nullptr) return {ENOENT, shape.id};
       const auto [found, made] = state.lots.try_emplace(shape.id);
       Lot& lot = found->second;
       if (lot.step.shaped) return {EINVAL, shape.id};
+      if (made) lot.pool = pool;
+      if (lot.pool != pool) return {EXDEV, shape.id};
       lot.own.id = shape.id;
       lots.push_back({&lot, made, false, lot.policy, {}});
       state.plan_one(lot);
@@ -89,6 +93,8 @@ struct Meter::State::Reshaping {
       std::vector<Edge> parents;
       const LotId missing = state.find_parents(what.lots[i].parents, parents);
       if (missing != kNoLot) return {ENOENT, missing};
+      const auto elsewhere = [pool = lots[i].lot->pool](const Edge& edge) { return edge.lot->pool != pool; };
+      if (std::any_of(parents.begin(), parents.end(), elsewhere)) return {EXDEV, what.lots[i].id};
       lots[i].lot->set_policy(what.lots[i].policy);
       move(lots[i], std::move(parents));
     }
@@ -115,7 +121,7 @@ struct Meter::State::Reshaping {
   }
 
   void hand_up(Lot& lot, Wide unfilled) noexcept {
-    if (lot.is_root()) roots_growth += unfilled;
+    if (lot.is_root()) lot.pool->roots_growth += unfilled;
     bool first = true;
     for (const Edge& edge : lot.parents) {
       state.plan_one(*edge.lot);
@@ -194,11 +200,11 @@ struct Meter::State::Reshaping {
       const Wide bytes = lot.own.bytes + lot.step.own_bytes;
       const Wide objects = lot.own.objects + lot.step.own_objects;
       state.plan(lot, -bytes, -objects);
-      state.plan(*state.find(each.heir), bytes, objects);
+      if (Lot& heir = *state.find(each.heir); heir.pool == lot.pool) state.plan(heir, bytes, objects);
     }
   }
 
-  Refusal admit(Wide growth) noexcept {
+  Refusal admit() noexcept {
     for (const Named& each : lots) {
       const Lot& lot = *each.lot;
       if (each.made || lot.grant >= meter::grant_of(each.policy)) continue;
@@ -212,18 +218,18 @@ struct Meter::State::Reshaping {
       for (Lot* const ancestor : each.lot->ancestors) ancestor->step.asked = true;
     }
     if (const Lot* const lot = state.refusing()) return {ENOSPC, lot->own.id};
-    return state.has_room_for(growth + roots_growth) ? Refusal{} : Refusal{ENOSPC, kNoLot};
+    return state.has_room() ? Refusal{} : Refusal{ENOSPC, kNoLot};
   }
 
   void commit() noexcept {
-    state.set_aside += roots_growth;
     state.commit();
     for (const Delta& move : what.moves) {
       state.change_pending(*state.find(move.lot), move.pending_bytes, move.pending_objects);
     }
     for (const Gone& each : what.gone) {
-      const LotUsage held = state.find(each.id)->own;
-      state.change_pending(*state.find(each.heir), held.pending_bytes, held.pending_objects);
+      const Lot& lot = *state.find(each.id);
+      Lot& heir = *state.find(each.heir);
+      if (heir.pool == lot.pool) state.change_pending(heir, lot.own.pending_bytes, lot.own.pending_objects);
     }
     for (const Gone& each : what.gone) state.lots.erase(each.id);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
@@ -28,6 +29,53 @@ inline std::int64_t checked_own(Wide value, const char* what, LotId id) noexcept
 inline std::int64_t grant_of(const Policy& policy) noexcept {
   return narrow(Wide{policy.dedicated_bytes} + policy.opportunistic_bytes);
 }
+
+// What one pool has, and what a change in preparation does to it.
+struct Pool {
+  std::int64_t capacity = 0;
+  std::int64_t margin = 0;
+  std::int64_t block_size = 0;
+
+  Wide total = 0;      // own bytes of all its lots
+  Wide set_aside = 0;  // unfilled bytes of its roots
+  Wide drift = 0;      // bytes and objects that were to be given back and that nobody held
+
+  bool sampled = false;
+  std::int64_t sample_available = 0;
+  std::uint64_t sample_mark = 0;  // landed_total when the last sample began
+  std::uint64_t charged_total = 0;
+  std::uint64_t landed_total = 0;  // never more than charged_total
+  std::int64_t holes = 0;
+
+  // Of the change in preparation; as new outside of one.
+  Wide planned_drift = 0;
+  Wide roots_growth = 0;  // of the unfilled bytes of roots, because others are roots now
+  Wide growth = 0;        // of promised, as settled
+  Wide net = 0;           // own bytes of all lots
+
+  // Charges that were not there when the last sample began count against it in full.
+  [[nodiscard]] Wide sample_free() const noexcept {
+    return Wide{sample_available} - static_cast<std::int64_t>(charged_total - sample_mark) - holes;
+  }
+  [[nodiscard]] Wide free() const noexcept {
+    const Wide left = capacity - total;
+    return sampled ? std::min(left, sample_free()) : left;
+  }
+  [[nodiscard]] Wide headroom() const noexcept { return free() - set_aside - margin; }
+  [[nodiscard]] bool has_room_for(Wide bytes) const noexcept { return bytes <= 0 || bytes <= headroom(); }
+
+  // A hole that is filled is held against the sample until the next one begins, which may not have seen it.
+  void change_holes(std::int64_t bytes) noexcept {
+    holes += bytes;
+    if (bytes >= 0) return;
+    charged_total += static_cast<std::uint64_t>(-bytes);
+    landed_total += static_cast<std::uint64_t>(-bytes);
+  }
+  void charge_held(Wide bytes) noexcept {
+    if (bytes > 0) charged_total += static_cast<std::uint64_t>(narrow(bytes));
+  }
+  void abandon() noexcept { planned_drift = roots_growth = growth = net = 0; }
+};
 
 // What a change in preparation does to one lot; as new outside of one.
 struct Step {
@@ -65,6 +113,7 @@ struct alignas(64) Lot {
   bool chained = true;  // neither it nor any ancestor has several parents
   bool listed = false;  // in State::changed
   int level = 0;        // the longest way up to a root
+  Pool* pool = nullptr;
   LotUsage own;
   LotChange since;                // the last drain; its usage is not kept
   std::vector<Lot*> ancestors;    // distinct, deepest level first: a lot comes after all its descendants
@@ -78,6 +127,9 @@ struct alignas(64) Lot {
   [[nodiscard]] Wide claimed() const noexcept { return used + first_unfilled + other_unfilled; }
   [[nodiscard]] Wide claimed_growth() const noexcept { return step.bytes + step.first_unfilled + step.other_unfilled; }
   [[nodiscard]] bool is_root() const noexcept { return parents.empty(); }
+  [[nodiscard]] bool is_with_parents() const noexcept {
+    return std::all_of(parents.begin(), parents.end(), [this](const Edge& edge) { return edge.lot->pool == pool; });
+  }
 
   void set_policy(const Policy& to) noexcept {
     policy = to;
@@ -111,21 +163,7 @@ struct Meter::State {
   std::vector<LotId> changed;  // since the last drain; may name lots that are gone, and one that came again twice
   std::vector<Lot*> planned;
 
-  std::int64_t capacity = 0;
-  std::int64_t margin = 0;
-  std::int64_t block_size = 0;
-
-  Wide total = 0;          // own bytes of all lots
-  Wide set_aside = 0;      // unfilled bytes of the roots
-  Wide drift = 0;          // bytes and objects that were to be given back and that nobody held
-  Wide planned_drift = 0;  // of the change in preparation
-
-  bool sampled = false;
-  std::int64_t sample_available = 0;
-  std::uint64_t sample_mark = 0;  // landed_total when the last sample began
-  std::uint64_t charged_total = 0;
-  std::uint64_t landed_total = 0;  // never more than charged_total
-  std::int64_t holes = 0;
+  std::map<PoolId, meter::Pool> pools{{kMainPool, {}}};
 
   Lot* find(LotId id) noexcept {
     const auto found = lots.find(id);
@@ -135,16 +173,16 @@ struct Meter::State {
   // Appends the parents, once each. The first that is missing, or kNoLot.
   [[nodiscard]] LotId find_parents(std::span<const LotId> parents, std::vector<meter::Edge>& into) noexcept;
 
-  // Charges that were not there when the last sample began count against it in full.
-  [[nodiscard]] Wide sample_free() const noexcept {
-    return Wide{sample_available} - static_cast<std::int64_t>(charged_total - sample_mark) - holes;
+  [[nodiscard]] meter::Pool* find_pool(PoolId id) noexcept {
+    const auto found = pools.find(id);
+    return found == pools.end() ? nullptr : &found->second;
   }
-  [[nodiscard]] Wide free() const noexcept {
-    const Wide left = capacity - total;
-    return sampled ? std::min(left, sample_free()) : left;
+  // Of the change in preparation, once it is settled.
+  [[nodiscard]] bool has_room() const noexcept {
+    return std::all_of(pools.begin(), pools.end(), [](const auto& each) {
+      return each.second.has_room_for(each.second.growth + each.second.roots_growth);
+    });
   }
-  [[nodiscard]] Wide headroom() const noexcept { return free() - set_aside - margin; }
-  [[nodiscard]] bool has_room_for(Wide growth) const noexcept { return growth <= 0 || growth <= headroom(); }
 
   void list(Lot& lot) noexcept {
     if (lot.listed) return;
@@ -163,23 +201,13 @@ struct Meter::State {
     lot.own.objects = meter::checked_own(lot.own.objects + objects, "own objects", lot.own.id);
     auto& moved = bytes > 0 ? lot.since.charged_bytes : lot.since.refunded_bytes;
     moved = meter::narrow(moved + (bytes > 0 ? bytes : -bytes));
-    total += bytes;
+    lot.pool->total += bytes;
   }
   void change_pending(Lot& lot, std::int64_t bytes, std::int64_t objects) noexcept {
     if (bytes == 0 && objects == 0) return;
     lot.own.pending_bytes += bytes;
     lot.own.pending_objects += objects;
     list(lot);
-  }
-  // A hole that is filled is held against the sample until the next one begins, which may not have seen it.
-  void change_holes(std::int64_t bytes) noexcept {
-    holes += bytes;
-    if (bytes >= 0) return;
-    charged_total += static_cast<std::uint64_t>(-bytes);
-    landed_total += static_cast<std::uint64_t>(-bytes);
-  }
-  void charge_held(Wide bytes) noexcept {
-    if (bytes > 0) charged_total += static_cast<std::uint64_t>(meter::narrow(bytes));
   }
 
   // lots_change.cc: a change of any lots. plan what it does to each, settle(), then commit() or abandon().
@@ -191,14 +219,15 @@ struct Meter::State {
   // the mount: it takes what there is, and the rest is drift, which is returned.
   static Wide drop_drift(const Lot& lot, Wide& bytes, Wide& objects) noexcept;
   void plan_seen(Lot& lot, Wide bytes, Wide objects) noexcept;
-  // Works out what the plan does to unfilled bytes; by how much promised grows. Once a plan, or after unsettle().
-  [[nodiscard]] Wide settle() noexcept;
+  // Works out what the plan does to unfilled bytes, and by how much promised grows in each pool. Once a plan, or after
+  // unsettle().
+  void settle() noexcept;
   void unsettle() noexcept;
   [[nodiscard]] Lot* refusing() const noexcept;  // the deepest that has not, or null
-  [[nodiscard]] bool admitted(Wide growth) const noexcept;
+  [[nodiscard]] bool admitted() const noexcept;
   // With no headroom, a new object's block must come out of what is set aside for the lot itself, not for a child.
-  [[nodiscard]] bool object_is_paid(const Lot& lot, Wide claimed, Wide objects) const noexcept {
-    return claimed + objects * block_size <= lot.dedicated;
+  [[nodiscard]] static bool object_is_paid(const Lot& lot, Wide claimed, Wide objects) noexcept {
+    return claimed + objects * lot.pool->block_size <= lot.dedicated;
   }
   void commit() noexcept;
   void abandon() noexcept;

@@ -52,8 +52,11 @@ void op_interrupt(Engine&, Request&) noexcept;
 
 // --- what they share ---------------------------------------------------------------------------------------------
 
-void fill(const struct stat& st, fuse::Attr& attr) noexcept;
+// root: in which the inode is.
+void fill(const struct stat& st, std::uint32_t root, fuse::Attr& attr) noexcept;
 void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept;
+// What was learned by `st` in the directory `parent` may be what covers that: takes `st` of it then. 0 or positive errno.
+[[nodiscard]] int see(Engine& engine, Inode& inode, const Inode& parent, struct stat& st) noexcept;
 // Whether the kernel may keep the inode's attributes: not while it is open for writing, since a store through a mapping
 // moves the backing's time alone. The inode's lock must be held.
 [[nodiscard]] std::uint64_t attr_seconds(const Inode& inode) noexcept;

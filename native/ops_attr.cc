@@ -26,7 +26,6 @@ void fill(const struct stat& st, fuse::Statx& out) noexcept {
   out.uid = st.st_uid;
   out.gid = st.st_gid;
   out.mode = static_cast<std::uint16_t>(st.st_mode);
-  out.ino = st.st_ino;
   out.size = static_cast<std::uint64_t>(st.st_size);
   out.blocks = static_cast<std::uint64_t>(st.st_blocks);
   out.atime = time_of(st.st_atim);
@@ -69,6 +68,7 @@ int set_times(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept 
 
 int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) noexcept {
   if (size < 0) return EFBIG;
+  const PoolId pool = engine.inodes.pool_of(inode);
   for (int attempt = 0;; ++attempt) {
     const std::int64_t growth = size - inode.size;
     if (growth <= 0 || !engine.charging()) break;
@@ -77,7 +77,7 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
     if (engine.meter.apply(std::span(&delta, 1)) == 0) break;
     if (attempt == 1) return refusal(engine, inode, size);
     inode.lock.unlock();
-    engine.fresh_look(request.worker());
+    engine.fresh_look(request.worker(), pool);
     inode.lock.lock();
   }
   const std::int64_t growth = size - inode.size;
@@ -88,11 +88,11 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
   const int error = fd < 0 ? -fd : (::ftruncate(fd, size) == 0 ? 0 : errno);
   if (growth > 0) {
     if (engine.charging()) {
-      if (error == 0) engine.meter.landed(growth);
-      if (error != 0) engine.meter.refund_unlanded(lot, growth, pending);
+      if (error == 0) engine.meter.landed(growth, pool);
+      if (error != 0) engine.meter.refund_unlanded(lot, growth, pending, pool);
     }
     if (error != 0) return error;
-    engine.meter.add_holes(growth);
+    engine.meter.add_holes(growth, pool);
     inode.hole += growth;
     if (inode.open) inode.open->blocks_changed = true;
   } else if (error == 0 && growth < 0) {
@@ -114,7 +114,7 @@ void op_getattr(Engine& engine, Request& request, Inode& inode) noexcept {
   out.attr_valid = attr_seconds(inode);
   inode.lock.unlock_shared();
   if (error != 0) return request.fail(-error);
-  fill(st, out.attr);
+  fill(st, inode.root, out.attr);
   request.reply(out);
 }
 
@@ -143,6 +143,7 @@ void op_statx(Engine& engine, Request& request, Inode& inode) noexcept {
   inode.lock.unlock_shared();
   if (is_last) {
     fill(last, out.stat);
+    out.stat.ino = shown_number(inode.root, last.st_ino);
     return request.reply(out);
   }
   if (error == 0 && st.stx_ino != inode.number) error = ESTALE;
@@ -153,7 +154,7 @@ void op_statx(Engine& engine, Request& request, Inode& inode) noexcept {
   out.stat.uid = st.stx_uid;
   out.stat.gid = st.stx_gid;
   out.stat.mode = st.stx_mode;
-  out.stat.ino = st.stx_ino;
+  out.stat.ino = shown_number(inode.root, st.stx_ino);
   out.stat.size = st.stx_size;
   out.stat.blocks = st.stx_blocks;
   out.stat.atime = time_of(st.stx_atime);
@@ -194,7 +195,7 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
   out.attr_valid = attr_seconds(inode);
   inode.lock.unlock();
   if (error != 0) return request.fail(error);
-  fill(st, out.attr);
+  fill(st, inode.root, out.attr);
   request.reply(out);
 }
 
@@ -210,10 +211,13 @@ void op_statfs(Engine& engine, Request& request) noexcept {
     lot = engine.lot_of(*inode);
     inode->lock.unlock_shared();
   }
+  const Root& root = inode != nullptr ? engine.inodes.root_of(*inode) : engine.inodes.backing();
+  const SharedFd fd = engine.inodes.root_fd(root);
   struct statfs fs {};
-  if (::fstatfs(engine.inodes.root_fd(), &fs) != 0) return request.fail(errno);
-  engine.sample();
-  const PoolUsage pool = engine.meter.pool();
+  if (!fd || root.trouble != 0) return request.fail(root.trouble != 0 ? root.trouble.load() : EIO);
+  if (::fstatfs(fd->get(), &fs) != 0) return request.fail(errno);
+  engine.sample(root.pool);
+  const PoolUsage pool = engine.meter.pool(root.pool);
   const std::int64_t size = std::min(engine.meter.grant(lot), pool.capacity);
   const std::int64_t room = std::clamp<std::int64_t>(engine.meter.room(lot), 0, size);
   constexpr std::int64_t block = 4096;

@@ -50,7 +50,7 @@ Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, s
     if (!whole && last && from < inode.size) return growth;
     if (last) break;
     inode.lock.unlock();
-    engine.fresh_look(request.worker());
+    engine.fresh_look(request.worker(), engine.inodes.pool_of(inode));
     inode.lock.lock();
   }
   growth.error = refusal(engine, inode, end);
@@ -60,13 +60,16 @@ Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, s
 // The file now ends at `end` (or where it did): gives back what was charged for more. Its lock must be held exclusively.
 void settle_growth(Engine& engine, Inode& inode, const Growth& growth, std::int64_t end, std::int64_t gap) noexcept {
   const std::int64_t used = std::max<std::int64_t>(end - inode.size, 0);
+  const PoolId pool = engine.inodes.pool_of(inode);
   if (engine.charging()) {
-    if (used > 0) engine.meter.landed(used);
-    if (growth.charged > used) engine.meter.refund_unlanded(growth.lot, growth.charged - used, growth.pending);
+    if (used > 0) engine.meter.landed(used, pool);
+    if (growth.charged > used) {
+      engine.meter.refund_unlanded(growth.lot, growth.charged - used, growth.pending, pool);
+    }
   }
   if (used > 0) inode.size = end;
   if (used > 0 && gap > 0) {
-    engine.meter.add_holes(gap);
+    engine.meter.add_holes(gap, pool);
     inode.hole += gap;
   }
   if (inode.hole > 0 && inode.open) inode.open->blocks_changed = true;
@@ -142,6 +145,7 @@ void op_copy_file_range(Engine& engine, Request& request, Inode& source) noexcep
   if (is_virtual(in->nodeid_out)) return engine.blobs.copy_into(request, source);
   Inode* const target = engine.inodes.find(in->nodeid_out);
   if (target == nullptr) return request.fail(EXDEV);
+  if (const int error = engine.inodes.root_of(*target).trouble; error != 0) return request.fail(error);
   copy_range(engine, request, source, *target);
 }
 
@@ -284,8 +288,16 @@ void op_fsync(Engine& engine, Request& request, Inode& inode) noexcept {
 }
 
 void op_syncfs(Engine& engine, Request& request) noexcept {
-  const Fd root(::openat(engine.inodes.root_fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  request.finish(root && ::syncfs(root.get()) == 0 ? 0 : -errno);
+  int error = 0;
+  std::vector<Root*> roots = engine.inodes.all_grafts();
+  roots.push_back(&engine.inodes.backing());
+  for (const Root* const each : roots) {
+    const SharedFd fd = engine.inodes.root_fd(*each);
+    if (!fd) continue;  // of a broken pool, whose files have been told
+    const Fd root(::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!root || ::syncfs(root.get()) != 0) error = -errno;
+  }
+  request.finish(error);
 }
 
 }  // namespace vreserve

@@ -7,9 +7,9 @@
 
 namespace vreserve {
 
-void fill(const struct stat& st, fuse::Attr& attr) noexcept {
+void fill(const struct stat& st, std::uint32_t root, fuse::Attr& attr) noexcept {
   attr = {};
-  attr.ino = st.st_ino;
+  attr.ino = shown_number(root, st.st_ino);
   attr.size = static_cast<std::uint64_t>(st.st_size);
   attr.blocks = static_cast<std::uint64_t>(st.st_blocks);
   attr.atime = static_cast<std::uint64_t>(st.st_atim.tv_sec);
@@ -34,10 +34,19 @@ void fill(Inode& inode, const struct stat& st, fuse::EntryOut& entry) noexcept {
   entry = {};
   entry.nodeid = inode.nodeid();
   entry.entry_valid = kCachedSeconds;
-  fill(st, entry.attr);
+  fill(st, inode.root, entry.attr);
   inode.lock.lock_shared();
   entry.attr_valid = attr_seconds(inode);
   inode.lock.unlock_shared();
+}
+
+int see(Engine& engine, Inode& inode, const Inode& parent, struct stat& st) noexcept {
+  if (inode.root == parent.root) return 0;
+  if (const int error = engine.inodes.root_of(inode).trouble; error != 0) return error;
+  inode.lock.lock_shared();
+  const int error = engine.inodes.stat(inode, st);
+  inode.lock.unlock_shared();
+  return -error;
 }
 
 bool is_own_name(Engine& engine, Inode& parent, const char* name, LotId& scope) noexcept {
@@ -76,9 +85,13 @@ void op_lookup(Engine& engine, Request& request, Inode& parent) noexcept {
     absent.entry_valid = kCachedSeconds;
     return request.reply(absent);
   }
-  if (st.st_dev != engine.inodes.device()) return request.fail(EXDEV);  // another filesystem is mounted there
+  if (st.st_dev != engine.inodes.device(parent)) return request.fail(EXDEV);  // another filesystem is mounted there
   Inode* const inode = engine.inodes.learn(parent, name, st, 1);
   if (inode == nullptr) return request.fail(ENOMEM);
+  if (error = see(engine, *inode, parent, st); error != 0) {
+    engine.inodes.forget(*inode, 1);
+    return request.fail(error);
+  }
   fuse::EntryOut out{};
   fill(*inode, st, out);
   request.reply(out);
@@ -130,7 +143,8 @@ void make_entry(Engine& engine, Request& request, Inode& parent, const char* nam
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
   Delta one{engine.step_of_entry(parent, name, !object).lot, 0, 1, 0, 0};
-  if (object && engine.charge(std::span(&one, 1), request.worker()) != 0) return request.fail(ENOSPC);
+  const PoolId pool = engine.inodes.pool_of(parent);
+  if (object && engine.charge(std::span(&one, 1), request.worker(), pool) != 0) return request.fail(ENOSPC);
   {
     const CreateAs caller(engine.privileged(), request.header().uid, request.header().gid, umask);
     error = make(directory->get()) == 0 ? 0 : errno;
@@ -189,6 +203,10 @@ void op_unlink(Engine& engine, Request& request, Inode& parent) noexcept {
   if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) return request.fail(errno);
   Inode* const victim = engine.inodes.learn(parent, name, st, 0);
   if (victim == nullptr) return request.fail(ENOMEM);
+  if (victim->is_root) {
+    engine.inodes.drop(*victim);
+    return request.fail(EBUSY);
+  }
   victim->lock.lock();
   // The kernel lets nobody else at the name meanwhile, but Engine::unlink does not ask it.
   if (victim->unlinked || (victim->nlink != st.st_nlink && !is_still(*victim, directory->get(), name, st))) {
@@ -218,6 +236,10 @@ void op_rmdir(Engine& engine, Request& request, Inode& parent) noexcept {
   if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) return request.fail(errno);
   Inode* const victim = engine.inodes.learn(parent, name, st, 0);
   if (victim == nullptr) return request.fail(ENOMEM);
+  if (victim->is_root) {  // as a mount point
+    engine.inodes.drop(*victim);
+    return request.fail(EBUSY);
+  }
   if (engine.parked_above(request, *victim)) return engine.inodes.drop(*victim);
   const SharedFd still = engine.inodes.directory(*victim, error);  // for who stands in it
   victim->lock.lock();

@@ -28,7 +28,7 @@ fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags
   const bool for_writing = writes(flags);
   fuse::OpenOut out{};
   out.open_flags = fuse::FOPEN_NOFLUSH;
-  if (!engine.passthrough()) {
+  if (!engine.passthrough(inode)) {
     // Of an O_DIRECT write through the cache's own path the kernel makes EIO when it is cut short.
     out.open_flags |= for_writing && (flags & O_DIRECT) != 0 ? fuse::FOPEN_DIRECT_IO : fuse::FOPEN_KEEP_CACHE;
     return out;
@@ -69,8 +69,9 @@ void drop_shared(Engine& engine, Inode& inode) noexcept {
 int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept {
   if (!inode.open) inode.open = std::make_unique<OpenFile>();
   OpenFile& open = *inode.open;
-  const bool needs_id = engine.passthrough() && open.backing_id == 0;
-  const bool needs_fd = for_writing ? !open.fd_writable : (!engine.passthrough() && !open.fd);
+  const bool passthrough = engine.passthrough(inode);
+  const bool needs_id = passthrough && open.backing_id == 0;
+  const bool needs_fd = for_writing ? !open.fd_writable : (!passthrough && !open.fd);
   if (!needs_id && !needs_fd) return 0;
   int fd = -1;
   bool writable = false;
@@ -78,7 +79,7 @@ int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept {
     fd = open.fd.get();
     writable = true;
   } else {
-    if (for_writing || engine.open_read_write()) {
+    if (for_writing || engine.open_read_write(inode)) {
       fd = open_inode(engine, inode, O_RDWR | O_NONBLOCK);
       writable = fd >= 0;
     }
@@ -92,7 +93,7 @@ int open_shared(Engine& engine, Inode& inode, bool for_writing) noexcept {
   if (open.fd && open.fd.get() == fd) return 0;
   Fd own(fd);
   // A passthrough reader needs none: the kernel holds the file.
-  if (for_writing || !engine.passthrough() || open.backing_id == 0) {
+  if (for_writing || !passthrough || open.backing_id == 0) {
     open.fd = std::move(own);
     open.fd_writable = writable;
   }
@@ -171,7 +172,7 @@ int open_once(Engine& engine, const Request& request, Inode& inode, const fuse::
       error = -errno;
     } else {
       engine.refund({engine.lot_of(inode), -inode.size, 0, was_pending ? -inode.size : 0, 0});
-      engine.meter.add_holes(-inode.hole);
+      engine.meter.add_holes(-inode.hole, engine.inodes.pool_of(inode));
       inode.size = inode.hole = 0;
       if ((in.open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, request, inode, fd);
     }
@@ -212,7 +213,7 @@ void reply_created(Engine& engine, Request& request, Inode& inode, const struct 
   if (!inode.open) inode.open = std::make_unique<OpenFile>();
   OpenFile& open = *inode.open;
   if (!open.fd_writable) {
-    if (engine.passthrough() && open.backing_id == 0) {
+    if (engine.passthrough(inode) && open.backing_id == 0) {
       open.backing_id = engine.device.backing_open(fd.get());
       open.backing_writable = true;
     }
@@ -243,7 +244,7 @@ void op_create(Engine& engine, Request& request, Inode& parent) noexcept {
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
   Delta one{engine.step_of_entry(parent, name, false).lot, 0, 1, 0, 0};
-  if (engine.charge(std::span(&one, 1), request.worker()) != 0) return request.fail(ENOSPC);
+  if (engine.charge(std::span(&one, 1), request.worker(), engine.inodes.pool_of(parent)) != 0) return request.fail(ENOSPC);
   one.objects = -1;
   Fd fd;
   {
@@ -272,7 +273,7 @@ void op_tmpfile(Engine& engine, Request& request, Inode& parent) noexcept {
   parent.lock.lock_shared();
   Delta one{engine.lot_of(parent), 0, 1, 0, 0};
   parent.lock.unlock_shared();
-  if (engine.charge(std::span(&one, 1), request.worker()) != 0) return request.fail(ENOSPC);
+  if (engine.charge(std::span(&one, 1), request.worker(), engine.inodes.pool_of(parent)) != 0) return request.fail(ENOSPC);
   one.objects = -1;
   Fd fd;
   {

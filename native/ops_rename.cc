@@ -94,6 +94,10 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
   if (engine.parked(request, move.from_directory, move.from_name)) return true;
   if (engine.parked(request, move.to_directory, move.to_name)) return true;
   if (const int error = look(engine, move); error != 0) return fail(error);
+  if (move.moved->is_root || (move.replaced != nullptr && move.replaced->is_root)) return fail(EBUSY);  // as a mount point
+  if (move.from_directory.root != move.to_directory.root) return fail(EXDEV);
+  if (move.moved->is_directory() && engine.inodes.leads_to_graft(*move.moved)) return fail(EBUSY);
+  if (move.exchange() && move.replaced != nullptr && engine.inodes.leads_to_graft(*move.replaced)) return fail(EBUSY);
   if (move.moved->is_directory() && engine.parked_above(request, *move.moved)) return true;
   if (move.replaced != nullptr && move.replaced->is_directory() && engine.parked_above(request, *move.replaced)) return true;
   SharedFd still;  // for who stands in a directory that is replaced
@@ -121,7 +125,7 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
   std::vector<Delta> back;
   bool admitted = false;
   for (int attempt = 0; attempt < 2 && !admitted; ++attempt) {
-    if (attempt == 1) engine.fresh_look(request.worker());
+    if (attempt == 1) engine.fresh_look(request.worker(), engine.inodes.pool_of(*move.moved));
     lock_both(move.moved, move.replaced);
     if (was_taken(move)) {
       unlock_both(move.moved, move.replaced);
@@ -151,7 +155,7 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
       if (admitted && engine.charging()) {
         const Delta taken{refund.lot, -refund.bytes, -refund.objects, 0, 0};
         (void)engine.meter.apply(std::span(&taken, 1), true);
-        engine.meter.landed(taken.bytes);
+        engine.meter.landed(taken.bytes, engine.inodes.pool_of(*move.moved));
       }
     } else {
       admitted = change.empty() || !engine.charging() || engine.meter.apply(change) == 0;
@@ -233,6 +237,7 @@ void op_link(Engine& engine, Request& request, Inode& parent) noexcept {
   if (const int error = check_name(engine, parent, name); error != 0) return request.fail(error);
   Inode* const inode = is_virtual(in->oldnodeid) ? nullptr : engine.inodes.find(in->oldnodeid);
   if (inode == nullptr) return request.fail(EXDEV);
+  if (parent.root != inode->root) return request.fail(EXDEV);
   if (engine.parked(request, parent, name) || engine.parked(request, *inode)) return;
   int error = 0;
   const SharedFd directory = engine.inodes.directory(parent, error);

@@ -79,6 +79,15 @@ PathStep step_from(const PathStep& directory, std::string_view name, bool is_dir
   return {&child, is_directory ? child.own : child.file};
 }
 
+void visit_below(const PathNode& node, const std::string& path,
+                 const std::function<void(const std::string&, const PathNode&)>& visit) {
+  visit(path, node);
+  for (const auto& [name, child] : node.children) {
+    std::string below = path == "/" ? std::string() : path;
+    visit_below(*child, below.append("/").append(name), visit);
+  }
+}
+
 void copy_below(const PathNode& node, const std::string& path, Paths& into) {
   if (node.binding.lot != kNoLot) into.bind(path, node.binding);
   for (const auto& [name, child] : node.children) copy_below(*child, (path == "/" ? "" : path) + "/" + name, into);
@@ -235,6 +244,11 @@ std::unique_ptr<Paths> Paths::excerpt(std::span<const std::string> tops) const {
     if (name.empty()) copy_below(*node, path.empty() ? "/" : path, *copy);
   }
   return copy;
+}
+
+void Paths::visit(std::string_view path, const std::function<void(const std::string&, const PathNode&)>& visit) const {
+  const std::shared_lock lock(mutex_);
+  if (const PathNode* const node = find(path); node != nullptr) visit_below(*node, path_of(node), visit);
 }
 
 void Paths::reclaim() {

@@ -13,6 +13,7 @@
 // Locks: mutex_ guards the whole tree, shared for step() and the readers below. It is a leaf.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -89,6 +90,8 @@ class Paths {
   [[nodiscard]] std::vector<BoundPath> bound_to(LotId lot) const;
   // A copy of what decides at and below `tops`: for asking what a change would do. Its nodes are its own.
   [[nodiscard]] std::unique_ptr<Paths> excerpt(std::span<const std::string> tops) const;
+  // Every node at or below the path, with its path. A lock is held: `visit` must not come back here.
+  void visit(std::string_view path, const std::function<void(const std::string&, const PathNode&)>& visit) const;
   // Frees nodes that fell away since the last call.
   void reclaim();
 

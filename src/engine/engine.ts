@@ -8,6 +8,12 @@ export type LotId = number;
 /** The id of the default lot, which owns every path that no other lot owns. */
 export const DEFAULT_LOT: LotId = 1;
 
+/** A pool's number: chosen by the ledger. */
+export type PoolId = number;
+
+/** The pool that is the backing directory. */
+export const MAIN_POOL: PoolId = 0;
+
 /** "No limit" for `opportunisticBytes` and `maxObjects`. */
 export const UNLIMITED = -1;
 
@@ -38,6 +44,26 @@ export interface LotSpec {
   setsAside: boolean;
   /** The lot may take more bytes and objects (false before its creation time and past its deletion time). */
   mayGrow: boolean;
+  /**
+   * In which its bytes are; absent: the main one. All its parents are in the same, and all its paths lie there: below a graft of
+   * that pool, or below none for the main one. Else EXDEV.
+   */
+  pool?: PoolId;
+}
+
+/** A pool beside the main one. */
+export interface PoolSpec {
+  id: PoolId;
+  name: string;
+  /** Real path. */
+  directory: string;
+  /** What `.vreserve/pool` in it must hold, by which it is known again; written where there is none yet. */
+  mark: string;
+  /** It has had its mark: where that is not there now, the pool is added all the same, and is broken. */
+  known: boolean;
+  /** null takes the defaults of `setPool`. */
+  capacityBytes: number | null;
+  marginBytes: number | null;
 }
 
 /** What a lot holds now. */
@@ -73,6 +99,12 @@ export interface PoolState {
   shortBytes: number;
   /** Bytes and objects that were given back and that no lot held: the backing was changed behind the mount. */
   drift: number;
+  /** Of another pool than the main one. */
+  broken?: string | null;
+  io?: 'passthrough' | 'cached';
+  /** Why not passthrough. */
+  ioReason?: string;
+  filesystem?: string;
 }
 
 /** A path of the mount, and the lot that it is bound to. */
@@ -324,7 +356,7 @@ export interface WriteAccess {
 }
 
 /**
- * A data plane. Order of calls: openBacking, setPool, addLot and bind for what the ledger has, count where usage is
+ * A data plane. Order of calls: openBacking, setPool, addPool and graft, addLot and bind for what the ledger has, count where usage is
  * not known, serveSpool and serveStore where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
  * Methods throw `Error` with `code` set to an errno name (such as 'ENOTDIR') where the system refuses.
  */
@@ -333,7 +365,23 @@ export interface Engine {
   /** Takes an exclusive lock on the file (made if missing) for as long as the process lives; false when another holds it. */
   lock(path: string): boolean;
   /** null takes the default: capacity of the filesystem, margin of 1 % of the capacity, at most 1 GiB. */
-  setPool(capacityBytes: number | null, marginBytes: number | null): PoolState;
+  setPool(capacityBytes: number | null, marginBytes: number | null, id?: PoolId): PoolState;
+  /**
+   * Opens another pool, before the mount or later, takes its lock, and watches it from then on: while it cannot be used it is
+   * `broken`, and everything in it is EIO; it comes back by itself, and is counted then. Rejects with EBUSY (another daemon
+   * uses it), EEXIST (it is another mount's, or another pool), and what opening it gave.
+   */
+  addPool(spec: PoolSpec): Promise<BackingInfo>;
+  /** Rejects with EBUSY: something of it is grafted, or a lot is in it. */
+  removePool(id: PoolId): Promise<void>;
+  /**
+   * Serves the empty directory at `path` from a directory of the pool (relative to the pool's), as a bind mount would. Until
+   * a lot of that pool is bound to the path nothing can grow there. Rejects with ENOENT, ENOTDIR, ENOTEMPTY, EBUSY
+   * (something is grafted there), EXDEV (not in the main pool), ENODEV (no such pool).
+   */
+  graft(path: string, pool: PoolId, directory: string): Promise<void>;
+  /** Rejects with ENOENT, and EBUSY where files below are open. The lot stays bound, and keeps what it held until it goes. */
+  ungraft(path: string): Promise<void>;
 
   /** Before `mount` only, without admission: a lot of the ledger with the usage saved for it. */
   addLot(spec: LotSpec, bytes: number, objects: number): void;
@@ -378,7 +426,7 @@ export interface Engine {
    */
   unlink(path: string, inode: number, lot: LotId): Promise<{ bytes: number }>;
 
-  pool(): PoolState;
+  pool(id?: PoolId): PoolState;
   usage(): Usage[];
   /** What one more write could take of the lot's grant, by all lots above it and the pool. */
   room(id: LotId): number;

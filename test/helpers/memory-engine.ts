@@ -74,6 +74,16 @@ export class MemoryEngine implements Engine {
     return this.pool();
   }
 
+  async addPool(): Promise<BackingInfo> {
+    return this.openBacking();
+  }
+
+  async removePool(): Promise<void> {}
+
+  async graft(): Promise<void> {}
+
+  async ungraft(): Promise<void> {}
+
   addLot(spec: LotSpec, bytes: number, objects: number): void {
     this.lots.set(spec.id, { spec, paths: [], bytes, objects, change: null });
   }

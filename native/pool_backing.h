@@ -1,0 +1,58 @@
+// A pool beside the main one, as the engine has it: where it is, what was asked for it, and who watches it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "count.h"
+#include "lots.h"
+#include "view.h"
+
+namespace vreserve {
+
+struct PoolSpec {
+  PoolId id = kMainPool;
+  std::string name;
+  std::string directory;  // real path
+  std::string mark;       // what `.vreserve/pool` in it must hold, by which it is known again
+  bool known = false;     // it has had its mark
+  std::int64_t capacity = -1;  // < 0: the default
+  std::int64_t margin = -1;
+};
+
+struct PoolBacking {
+  PoolSpec spec;
+
+  // Guarded by mutex, which the watching thread holds whenever it changes anything; never across a call that may wait for
+  // the pool's disk, but while a pool that is back is opened and counted.
+  std::mutex mutex;
+  std::condition_variable wakes;
+  View view;
+  SharedFd fd;  // O_PATH, of the view; null while it is broken
+  Fd lock;      // of `.vreserve/lock`
+  dev_t device = 0;  // of the directory, and its number: what the path must lead to
+  ino_t number = 0;
+  bool stacked = false;
+  std::int64_t capacity = -1;  // as asked for
+  std::int64_t margin = -1;
+  bool has_ended = false;  // the thread touches nothing any more
+
+  // Guarded by Engine::pools_mutex_.
+  std::string broken;      // why; empty: it is served
+  std::string io_reason;   // why not passthrough
+  std::string filesystem;
+
+  std::atomic<bool> is_broken{false};
+  std::atomic<bool> passthrough{false};
+  std::atomic<bool> ending{false};
+  CountProgress progress;           // of the count when it is back
+  std::thread watcher;
+};
+
+}  // namespace vreserve
