@@ -75,6 +75,8 @@ export interface MountConfig {
   httpTokenFile: string | null;
   /** Path of the socket for container engines; null: none. */
   volumePlugin: string | null;
+  /** Disks that come and go become lines of the journal. */
+  watchDevices: boolean;
   /** null: `.vreserve/daemon.log` of the backing, or stderr in the foreground. */
   logFile: string | null;
   logLevel: LogLevel;
@@ -177,6 +179,7 @@ function defaultConfig(uid: number): MountConfig {
     httpMode: 0o600,
     httpTokenFile: null,
     volumePlugin: null,
+    watchDevices: false,
     logFile: null,
     logLevel: 'info',
     foreground: false,

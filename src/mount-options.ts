@@ -197,6 +197,11 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'serve volumes of containers on this socket, such as /run/docker/plugins/vreserve.sock',
     set: (text) => ({ volumePlugin: parseSocketPath(text) }),
   },
+  'watch-devices': {
+    kind: 'switch',
+    help: 'write disks and pools that come, go and break to the journal',
+    set: (on) => ({ watchDevices: on }),
+  },
   log: {
     kind: 'value',
     unit: 'FILE',

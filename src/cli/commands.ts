@@ -29,6 +29,12 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'blobs by name over HTTP, in a directory',
     load: async () => (await import('./store.js')).storeCommand(process.argv.slice(2)),
   },
+  pool: {
+    summary: 'disks, and pools of them',
+    load: async () => (await import('./pool.js')).poolCommand(process.argv.slice(2)),
+  },
+  boot: { summary: 'start pools and mount, at the start of the machine', load: async () => (await import('./boot.js')).boot },
+  status: { summary: 'pass when all is there', load: async () => (await import('./status.js')).status },
   serve: {
     summary: 'the original service, without a mount: nothing is enforced',
     load: async () => (await import('./serve.js')).serve,

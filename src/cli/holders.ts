@@ -1,7 +1,8 @@
 // Finds who keeps a mount busy: processes with a file, a directory or a mapping of it, and mounts that lie on it.
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import type { MountEntry } from '../core/mountinfo.js';
 import { isWithin } from '../core/paths.js';
-import { type MountEntry, readMounts } from './mountinfo.js';
+import { readMounts } from './mountinfo.js';
 
 export interface Holder {
   /** null for a mount that lies on this one. */

@@ -41,6 +41,7 @@ import type { ProgressMessage, ReadyMessage } from './messages.js';
 import { mountCommands } from './mount-commands.js';
 import { mountLine } from './mount-line.js';
 import { MountService } from './mount-service.js';
+import { MountWatch } from './mount-watch.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
 export interface ServerParts {
@@ -74,6 +75,8 @@ export class Server {
   #box: RemoteBox | null = null;
   readonly #service: MountService;
   readonly #storeLots: StoreLots;
+  /** null: nobody asked for it. */
+  readonly #watch: MountWatch | null;
   readonly #commands: Commands;
   /** Where the backing is reached. */
   readonly #view: string;
@@ -137,6 +140,8 @@ export class Server {
     this.#commands = mountCommands({ ...common, line: this.#line, reclaimer: this.#reclaimer, importBlobs });
     const snapshot = () => this.#whole();
     this.#service = new MountService({ ...common, config, storeLots: this.#storeLots, commands: this.#commands, uid, snapshot });
+    const pools = () => [{ name: 'main', directory: info.viewPath }];
+    this.#watch = config.watchDevices ? new MountWatch({ keeper: this.#keeper, pools }) : null;
     this.#heartbeat = new Heartbeat({
       engine,
       ledger,
@@ -201,6 +206,7 @@ export class Server {
     await this.#service.finish(FINISH_MS);
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
+    await this.#watch?.stop();
     await this.#heartbeat.stop();
     this.#keeper.refuse();
     if (!this.#forced) await this.#reclaimer.stop();
@@ -231,7 +237,12 @@ export class Server {
       lots,
       waiting: this.#line.list(),
       requests: engine.requests(),
-      troubles: [...this.#heartbeat.troubles(), ...this.#line.troubles, ...this.#service.troubles],
+      troubles: [
+        ...this.#heartbeat.troubles(),
+        ...this.#line.troubles,
+        ...this.#service.troubles,
+        ...(this.#watch?.troubles ?? []),
+      ],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
     return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
@@ -293,6 +304,7 @@ export class Server {
     const { readOnly, gcIntervalMs } = config;
     const store = this.#store.isServed ? { gcIntervalMs } : null;
     await this.#service.serve({ readOnly, store }, this.#store.isFilled);
+    this.#watch?.start();
     const { kernelMinor, engineReason } = mounted;
     this.log.info({ daemon: this.#daemon, engineReason, kernelMinor, ...own }, 'mounted');
     return this.#ready(counted !== null, own, engineReason);

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
+import type { MountEntry } from '../core/mountinfo.js';
 import { nativeSystem } from '../engine/native.js';
 import type { Command } from './command.js';
 import { findHolders, holderLine } from './holders.js';
 import { readReport } from './live.js';
-import type { MountEntry } from './mountinfo.js';
 import { note, print, printJson } from './output.js';
 import { findMount } from './where.js';
 

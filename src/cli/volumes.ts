@@ -4,9 +4,10 @@ import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { MAX_BYTES } from '../core/bytes.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
+import type { MountEntry } from '../core/mountinfo.js';
 import { isWithin } from '../core/paths.js';
 import type { Volume } from '../http/advisory.js';
-import { type MountEntry, readMounts, realPathOf } from './mountinfo.js';
+import { readMounts, realPathOf } from './mountinfo.js';
 
 /** The filesystem of a path, which need not exist: that of the nearest directory that does. Throws SYSTEM. */
 export async function volumeOf(path: string): Promise<Volume> {

@@ -2,17 +2,9 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { asVreserveError, VreserveError } from '../core/errors.js';
+import type { MountEntry } from '../core/mountinfo.js';
 import { checkPath } from '../core/paths.js';
-import {
-  isVreserve,
-  type MountEntry,
-  mountAt,
-  type Place,
-  placeOf,
-  readMounts,
-  realPathOf,
-  vreserveMounts,
-} from './mountinfo.js';
+import { isVreserve, mountAt, type Place, placeOf, readMounts, realPathOf, vreserveMounts } from './mountinfo.js';
 
 /** Leading `./` and `../` are a place to start from; further on `.` and `..` are refused, as the mount refuses them. */
 function checkTyped(path: string): void {

@@ -4,7 +4,8 @@ import type { LotId } from './lot.js';
 
 /**
  * Every kind of line. `waiting`: a request joins the line, `withdrawal`: it leaves it undecided; `charge` sums a lot's charges
- * over about a second; `shortage`: the backing cannot keep the promise.
+ * over about a second; `shortage`: the backing cannot keep the promise; of devices
+ * and pools: what `mount --watch-devices` sees.
  */
 export const EVENTS = [
   'grant',
@@ -25,6 +26,12 @@ export const EVENTS = [
   'recovery',
   'difference',
   'shortage',
+  'device-added',
+  'device-removed',
+  'pool-added',
+  'pool-removed',
+  'pool-broken',
+  'pool-back',
 ] as const;
 
 export type EventName = (typeof EVENTS)[number];

@@ -1,6 +1,7 @@
 // The place of a path in a mount, from the text of /proc/self/mountinfo.
 import t from 'tap';
-import { parseMountinfo, placeOf, realPathOf, vreserveMounts } from '../../src/cli/mountinfo.js';
+import { placeOf, realPathOf, vreserveMounts } from '../../src/cli/mountinfo.js';
+import { parseMountinfo } from '../../src/core/mountinfo.js';
 
 const TEXT = `
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

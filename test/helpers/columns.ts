@@ -116,9 +116,9 @@ export function needsOf(step: string): string[] {
   return word === 'rename' && ['EXCHANGE', 'NOREPLACE'].includes(rest.at(-1) ?? '') ? ['rename-flags'] : [];
 }
 
-/** Asks until `isTrue` likes the answer, 10 s at most; the last answer. */
-export async function soon<T>(ask: () => Promise<T>, isTrue: (answer: T) => boolean): Promise<T> {
-  const endMs = performance.now() + DEADLINE_MS;
+/** Asks until `isTrue` likes the answer, 10 s at most if nothing else is said; the last answer. */
+export async function soon<T>(ask: () => Promise<T>, isTrue: (answer: T) => boolean, deadlineMs = DEADLINE_MS): Promise<T> {
+  const endMs = performance.now() + deadlineMs;
   for (;;) {
     const answer = await ask();
     if (isTrue(answer) || performance.now() > endMs) return answer;
