@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { VreserveError } from './core/errors.js';
 import { formatAddress, type HttpAddress, isLoopback } from './core/http-address.js';
+import type { DiskType } from './core/space.js';
 import {
   type ENGINES,
   JOURNAL_KEEP,
@@ -29,6 +30,12 @@ export interface JournalKeep {
 
 /** Of a lot that the mount makes: bytes, or a fraction of the capacity; 0 bytes: there is none. */
 export type OwnGrant = { bytes: number } | { fraction: number };
+
+/** The cache of the mount: its first size, and where it is to be seen besides the mount; null: nowhere. */
+export interface CacheConfig {
+  bytes: number;
+  path: string | null;
+}
 
 /** A mount as asked for; plain JSON. `backing` and `mountpoint` are as given (equal for an in-place mount). */
 export interface MountConfig {
@@ -77,6 +84,12 @@ export interface MountConfig {
   volumePlugin: string | null;
   /** Disks that come and go become lines of the journal. */
   watchDevices: boolean;
+  /** What the backing lies on; null: what the kernel says. */
+  type: DiskType | null;
+  /** null: no cache. */
+  cache: CacheConfig | null;
+  /** How often it is looked whether the cache has the right size. */
+  cacheIntervalMs: number;
   /** null: `.vreserve/daemon.log` of the backing, or stderr in the foreground. */
   logFile: string | null;
   logLevel: LogLevel;
@@ -133,6 +146,11 @@ export function parseMount(argv: readonly string[], uid: number): MountConfig {
     const reason = `--http ${formatAddress(config.http)} can be reached from other machines: say --http-any too, best with --http-token-file`;
     throw new VreserveError('USAGE', { reason });
   }
+  if (config.cache !== null && config.cache.path !== null && uid !== 0) {
+    throw new VreserveError('USAGE', {
+      reason: '--cache SIZE:PATH mounts the cache at PATH, which only root may: leave out :PATH',
+    });
+  }
   return { ...config, backing, mountpoint };
 }
 
@@ -180,6 +198,9 @@ function defaultConfig(uid: number): MountConfig {
     httpTokenFile: null,
     volumePlugin: null,
     watchDevices: false,
+    type: null,
+    cache: null,
+    cacheIntervalMs: 300_000,
     logFile: null,
     logLevel: 'info',
     foreground: false,

@@ -1,11 +1,12 @@
 // Every option of `mount` once: its name, unit, default, check and line of help.
 
-import type { JournalKeep, MountConfig, OwnGrant } from './config.js';
+import type { CacheConfig, JournalKeep, MountConfig, OwnGrant } from './config.js';
 import { parseBytes } from './core/bytes.js';
 import { parseDurationMs, parseTimerMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
 import { parseHttpAddress, parseSocketPath } from './core/http-address.js';
 import { parsePercent } from './core/percent.js';
+import { checkSpaceSize, DISK_TYPES } from './core/space.js';
 import { LEAST_GC_INTERVAL_MS } from './core/store-layout.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -202,6 +203,27 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'write disks and pools that come, go and break to the journal',
     set: (on) => ({ watchDevices: on }),
   },
+  type: {
+    kind: 'value',
+    unit: 'ssd|hdd',
+    default: 'what the kernel says',
+    help: 'what the backing lies on, for the policies of spaces',
+    set: (text) => ({ type: oneOf('type', DISK_TYPES, text) }),
+  },
+  cache: {
+    kind: 'value',
+    unit: 'SIZE[:PATH]',
+    default: 'none',
+    help: 'a space that grows and shrinks with its use, also to be seen at PATH',
+    set: (text) => ({ cache: parseCache(text) }),
+  },
+  'cache-interval': {
+    kind: 'value',
+    unit: 'DURATION',
+    default: '5m',
+    help: 'how often the size of the cache is looked at',
+    set: (text) => ({ cacheIntervalMs: parseTimerMs(text, LEAST_CACHE_INTERVAL_MS) }),
+  },
   log: {
     kind: 'value',
     unit: 'FILE',
@@ -252,6 +274,14 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     set: (on) => ({ charging: on }),
   },
 };
+
+const LEAST_CACHE_INTERVAL_MS = 100;
+
+function parseCache(text: string): CacheConfig {
+  const at = text.indexOf(':');
+  const bytes = checkSpaceSize(parseBytes(at < 0 ? text : text.slice(0, at)));
+  return { bytes, path: at < 0 ? null : nonEmpty('cache SIZE:', text.slice(at + 1)) };
+}
 
 function parseGrant(text: string): OwnGrant {
   return text.endsWith('%') ? { fraction: parsePercent(text) } : { bytes: parseBytes(text) };

@@ -14,6 +14,10 @@ export const COMMANDS: Record<string, Entry> = {
   extend: { summary: 'give a reservation more bytes', load: async () => (await import('./extend.js')).extend },
   release: { summary: 'give a reservation back', load: async () => (await import('./release.js')).release },
   lot: { summary: 'make, change and ask about lots', load: async () => (await import('./lot.js')).lot },
+  space: {
+    summary: 'directories with a size of their own',
+    load: async () => (await import('./space.js')).spaceCommand(process.argv.slice(2)),
+  },
   reclaim: {
     summary: 'list or delete what lots hold past their policy',
     load: async () => (await import('./reclaim.js')).reclaim,

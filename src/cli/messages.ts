@@ -28,6 +28,15 @@ export interface OwnMessage {
   askedBytes: number | null;
 }
 
+/** The cache of the mount. */
+export interface CacheMessage {
+  /** On the host. */
+  path: string;
+  sizeBytes: number;
+  /** Where it is to be seen besides; null: nowhere. */
+  shownAt: string | null;
+}
+
 /** The mount is usable. The last message. */
 export interface ReadyMessage {
   type: 'ready';
@@ -59,6 +68,10 @@ export interface ReadyMessage {
   http: string | null;
   /** The socket for container engines; null: there is none. */
   volumePlugin: string | null;
+  /** null: none was asked for, or it is not there. */
+  cache: CacheMessage | null;
+  /** What is wrong with it, one sentence each. */
+  cacheTroubles: string[];
   /** Usage was counted from the backing (first mount, or after an unclean end). */
   counted: boolean;
 }

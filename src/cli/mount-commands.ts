@@ -13,10 +13,11 @@ export interface CommandParts {
   line: WaitingLine;
   reclaimer: Reclaimer;
   users: Users;
+  space: Commands['space'];
   importBlobs: Commands['importBlobs'];
 }
 
-export function mountCommands({ keeper, line, reclaimer, users, importBlobs }: CommandParts): Commands {
+export function mountCommands({ keeper, line, reclaimer, users, space, importBlobs }: CommandParts): Commands {
   const lots = new KeptLots(keeper);
   return {
     reserve: (path, bytes, options, by, wait) => line.reserve(path, bytes, options, by, wait),
@@ -25,6 +26,7 @@ export function mountCommands({ keeper, line, reclaimer, users, importBlobs }: C
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),
     reclaim: async (apply, low, by, onProgress) => reclaimer.reclaim(apply, low, by, onProgress),
     importBlobs,
+    space,
     lot: (request, by) => runLotFunction(lots, request, by, users.name),
   };
 }

@@ -81,7 +81,7 @@ export function mountHost({ keeper, commands, users, uid, snapshot }: MountHostP
 }
 
 /** Nothing tells who is at the other end: whoever may connect, or has the token, acts as the user of the daemon. */
-function administrator(uid: number): By {
+export function administrator(uid: number): By {
   const groups = process.getgroups?.() ?? [];
   const gid = process.getgid?.() ?? 0;
   const caller = { pid: process.pid, uid, gid, groups, home: true, sysAdmin: uid === 0, dacOverride: uid === 0 };

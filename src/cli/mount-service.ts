@@ -10,6 +10,7 @@ import type { StoreLots } from '../engine/store-lots.js';
 import type { Remote } from '../process/calls.js';
 import type { Listening, ServiceMethods, Serving, Sockets } from '../service/methods.js';
 import { RemoteService } from '../service/remote-service.js';
+import type { SpaceDirectories } from '../spaces/host.js';
 import type { By } from '../views/host.js';
 import { type MountHostParts, mountHost } from './mount-host.js';
 import { forkService } from './service.js';
@@ -75,6 +76,11 @@ export class MountService {
 
   /** The store as files. */
   readonly blobs: BlobFiles = blobFilesOf(() => this.#methods());
+
+  /** What spaces have done in the mount. Throws ENDING, STARTING. */
+  spaceDirectories(): Promise<Remote<SpaceDirectories>> {
+    return this.#methods();
+  }
 
   /** One after the other. Throws NOT_YOURS, READ_ONLY, NO_STORE, and what the import does. */
   async importBlobs(dir: string, by: By, onProgress: (progress: ImportProgress) => void): Promise<ImportReport> {

@@ -3,12 +3,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type MountConfig, mountOptionsHelp, parseMount } from '../config.js';
+import { type CacheConfig, type MountConfig, mountOptionsHelp, parseMount } from '../config.js';
 import { formatBytes, formatCount } from '../core/bytes.js';
 import { ERRORS, type ErrorCode, VreserveError } from '../core/errors.js';
 import { type HttpAddress, isLoopback } from '../core/http-address.js';
+import { isWithin } from '../core/paths.js';
 import type { Command } from './command.js';
-import type { DaemonMessage, FailedMessage, OwnMessage, ReadyMessage, StartMessage } from './messages.js';
+import type { CacheMessage, DaemonMessage, FailedMessage, OwnMessage, ReadyMessage, StartMessage } from './messages.js';
+import { realPathOf } from './mountinfo.js';
 import { alignColumns, note, ProgressLine, print, printJson } from './output.js';
 import { checkPlaces } from './places.js';
 
@@ -32,11 +34,13 @@ export const mount: Command = {
     const volumePlugin = asked.volumePlugin === null ? null : resolve(asked.volumePlugin);
     const httpTokenFile = asked.httpTokenFile === null ? null : resolve(asked.httpTokenFile);
     const http = resolved(asked.http);
-    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http, httpTokenFile, volumePlugin };
+    const cache = resolvedCache(asked.cache, mountpoint);
+    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http, httpTokenFile, volumePlugin, cache };
     const daemon = startDaemon(config);
     const ready = await whenReady(daemon, config);
     if (ready.engineReason !== '')
       note(`mounted with ${ready.engine}, because the native engine cannot start: ${ready.engineReason}`);
+    for (const trouble of ready.cacheTroubles) note(trouble);
     if (config.json) printJson(ready);
     else for (const line of summary(ready)) print(line);
     if (config.http !== null && config.httpTokenFile === null && !isLoopback(config.http)) note(NO_AUTHENTICATION);
@@ -53,6 +57,17 @@ const NO_AUTHENTICATION =
 /** The daemon works elsewhere. */
 function resolved(address: HttpAddress | null): HttpAddress | null {
   return address !== null && 'socketPath' in address ? { socketPath: resolve(address.socketPath) } : address;
+}
+
+/** A place that has lost its daemon counts as there. Throws MOUNT_FAILED. */
+function resolvedCache(cache: CacheConfig | null, mountpoint: string): CacheConfig | null {
+  if (cache === null || cache.path === null) return cache;
+  const path = realPathOf(resolve(cache.path));
+  if (!isWithin(path, mountpoint)) return { ...cache, path };
+  throw new VreserveError('MOUNT_FAILED', {
+    path: mountpoint,
+    reason: `the cache cannot be seen at '${cache.path}', which lies in it`,
+  });
 }
 
 function startDaemon(config: MountConfig): ChildProcess {
@@ -144,10 +159,15 @@ function summary(ready: ReadyMessage): string[] {
       ['  reservations', `${ready.reservations}${counted}`],
       ['  spool', ownLine(ready.spool, ready.spoolReason)],
       ['  store', ownLine(ready.store, ready.storeReason)],
+      ...(ready.cache === null ? [] : [['  cache', cacheLine(ready.cache)]]),
       ...(ready.http === null ? [] : [['  http', ready.http]]),
       ...(ready.volumePlugin === null ? [] : [['  volumes', ready.volumePlugin]]),
     ]),
   ];
+}
+
+function cacheLine({ path, sizeBytes, shownAt }: CacheMessage): string {
+  return `${formatBytes(sizeBytes)}, ${path}${shownAt === null ? '' : `, also at ${shownAt}`}`;
 }
 
 function ownLine(own: OwnMessage | null, reason: string): string {

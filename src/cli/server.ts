@@ -12,6 +12,7 @@ import { DEFAULT_LOT_ID } from '../core/lot.js';
 import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
 import { confined, type DaemonSnapshot, type Snapshot } from '../core/snapshot.js';
+import { CACHE_NAME, spacePath } from '../core/space.js';
 import { SPOOL_PATH } from '../core/spool-layout.js';
 import { BLOBS_PATH, STORE_PATH } from '../core/store-layout.js';
 import { differs, journalDifferences } from '../engine/check.js';
@@ -27,6 +28,8 @@ import { StoreLots } from '../engine/store-lots.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
+import { Cache } from '../spaces/cache.js';
+import { Spaces } from '../spaces/spaces.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
 import type { Commands } from '../views/host.js';
@@ -37,10 +40,14 @@ import type { WaitingLine } from '../waiting/line.js';
 import { makeBox } from '../waiting/make-box.js';
 import type { RemoteBox } from '../waiting/remote-box.js';
 import { startBox } from './box.js';
+import { cachePlace } from './cache-place.js';
+import { diskTypeOf } from './disk-type.js';
 import type { ProgressMessage, ReadyMessage } from './messages.js';
 import { mountCommands } from './mount-commands.js';
+import { administrator } from './mount-host.js';
 import { mountLine } from './mount-line.js';
 import { MountService } from './mount-service.js';
+import { mountSpaces } from './mount-spaces.js';
 import { MountWatch } from './mount-watch.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
@@ -77,6 +84,9 @@ export class Server {
   readonly #storeLots: StoreLots;
   /** null: nobody asked for it. */
   readonly #watch: MountWatch | null;
+  readonly #spaces: Spaces;
+  /** null: none is asked for. */
+  readonly #cache: Cache | null;
   readonly #commands: Commands;
   /** Where the backing is reached. */
   readonly #view: string;
@@ -135,9 +145,27 @@ export class Server {
     const { allowOvertaking } = config;
     this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
     const { uid } = parts;
+    this.#spaces = new Spaces({
+      host: mountSpaces({
+        keeper: this.#keeper,
+        view: info.viewPath,
+        type: config.type ?? diskTypeOf(config.backing),
+        waiting: () => (allowOvertaking ? 0 : this.#line.list().filter(({ lot }) => lot === DEFAULT_LOT_ID).length),
+        directories: () => this.#service.spaceDirectories(),
+      }),
+      log,
+      self: administrator(uid),
+    });
+    this.#cache = this.#makeCache();
     const common = { keeper: this.#keeper, users: this.#users };
     const importBlobs: Commands['importBlobs'] = (dir, by, onProgress) => this.#service.importBlobs(dir, by, onProgress);
-    this.#commands = mountCommands({ ...common, line: this.#line, reclaimer: this.#reclaimer, importBlobs });
+    this.#commands = mountCommands({
+      ...common,
+      line: this.#line,
+      reclaimer: this.#reclaimer,
+      space: (request, by) => this.#spaces.run(request, by),
+      importBlobs,
+    });
     const snapshot = () => this.#whole();
     this.#service = new MountService({ ...common, config, storeLots: this.#storeLots, commands: this.#commands, uid, snapshot });
     const pools = () => [{ name: 'main', directory: info.viewPath }];
@@ -172,6 +200,9 @@ export class Server {
   async stop(): Promise<void> {
     const { engine, config } = this.#parts;
     await this.#line.stop();
+    await this.#cache?.stop();
+    // What is broken off is mended at the next start.
+    await Promise.race([this.#spaces.close(), sleep(FINISH_MS, undefined, { ref: false })]);
     // It may have files of the mount open.
     await this.#service.finish(FINISH_MS);
     // Somebody else has unmounted it: what is at the mountpoint now is not ours.
@@ -203,6 +234,7 @@ export class Server {
     const { engine } = this.#parts;
     await this.#end;
     this.#line.abandon();
+    await this.#cache?.stop();
     await this.#service.finish(FINISH_MS);
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
@@ -242,6 +274,8 @@ export class Server {
         ...this.#line.troubles,
         ...this.#service.troubles,
         ...(this.#watch?.troubles ?? []),
+        ...this.#spaces.troubles,
+        ...(this.#cache?.troubles ?? []),
       ],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
@@ -268,6 +302,7 @@ export class Server {
     await this.#service.listen();
     engine.setPool(config.capacityBytes, config.marginBytes);
     const waiting = await this.#keeper.load();
+    await this.#spaces.load();
     this.#storeLots.load();
     const counted = this.#ledger.endedCleanly === true ? null : await engine.count(true, this.#tellProgress);
     // After a clean end the ledger has it.
@@ -305,9 +340,19 @@ export class Server {
     const store = this.#store.isServed ? { gcIntervalMs } : null;
     await this.#service.serve({ readOnly, store }, this.#store.isFilled);
     this.#watch?.start();
+    await this.#spaces.recover();
+    await this.#cache?.start();
     const { kernelMinor, engineReason } = mounted;
     this.log.info({ daemon: this.#daemon, engineReason, kernelMinor, ...own }, 'mounted');
     return this.#ready(counted !== null, own, engineReason);
+  }
+
+  #makeCache(): Cache | null {
+    const { cache, cacheIntervalMs: intervalMs, mountpoint, backing, readOnly } = this.#parts.config;
+    if (cache === null || readOnly) return null;
+    const { bytes, path } = cache;
+    const place = path === null ? null : cachePlace({ mountpoint, source: backing, directory: spacePath(CACHE_NAME), path });
+    return new Cache({ spaces: this.#spaces, log: this.log, bytes, intervalMs, place });
   }
 
   /** null: there is no store. */
@@ -403,9 +448,19 @@ export class Server {
       spool,
       store,
       ...reasons,
+      ...this.#cacheMessage(),
       http,
       counted,
     };
+  }
+
+  #cacheMessage(): Pick<ReadyMessage, 'cache' | 'cacheTroubles'> {
+    const made = this.#cache === null ? null : this.#spaces.own(CACHE_NAME);
+    const { mountpoint, cache } = this.#parts.config;
+    const cacheTroubles = this.#cache?.troubles ?? [];
+    if (made?.hidden !== true || cache === null) return { cache: null, cacheTroubles };
+    const shownAt = cacheTroubles.length === 0 ? cache.path : null;
+    return { cache: { path: join(mountpoint, made.path), sizeBytes: made.sizeBytes, shownAt }, cacheTroubles };
   }
 }
 

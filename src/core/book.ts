@@ -23,6 +23,8 @@ export class LotBook {
   readonly #byName = new Map<string, LotId>();
   readonly #byPath = new Map<string, BoundPath>();
   readonly #children = new Map<LotId, Set<LotId>>();
+  /** Lots of spaces: only commands on spaces change or remove them. Kept by whoever keeps the spaces. */
+  readonly spaces = new Set<LotId>();
 
   get size(): number {
     return this.#lots.size;

@@ -51,7 +51,7 @@ export function addLot(book: LotBook, lot: Lot, children: readonly LotId[]): Lot
   return draft.change();
 }
 
-/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
+/** Throws NO_SUCH_LOT (a parent or a path that it does not have), LOT_CYCLE, PATH_TAKEN, BAD_PATH, BAD_NAME, LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_IS_SPACE. */
 export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange {
   const draft = new Draft(book);
   let changed: Lot = { ...lot, ...update.owner, policy: { ...lot.policy, ...update.policy } };
@@ -62,7 +62,7 @@ export function updateLot(book: LotBook, lot: Lot, update: LotUpdate): LotChange
   return draft.change();
 }
 
-/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN, LOT_IS_SPOOL, LOT_IS_STORE. */
+/** Paths and parents that a lot gets in addition; a path that it has gets the new properties. Throws LOT_CYCLE, PATH_TAKEN, LOT_IS_SPOOL, LOT_IS_STORE, LOT_IS_SPACE. */
 export function addToLot(book: LotBook, lot: Lot, paths: readonly LotPath[], parents: readonly LotId[]): LotChange {
   const draft = new Draft(book);
   const added = new Set(paths.map(({ path }) => path));
@@ -103,10 +103,10 @@ export function removePaths(book: LotBook, paths: readonly string[]): LotChange 
 
 /**
  * The lot goes. A child that has no other parent is an orphan: it gets the lot's parents, where `toOrphans` says so and
- * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_ORPHANS.
+ * there are any; other children get them with `toOthers` only. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_IS_SPACE, LOT_ORPHANS.
  */
 export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers: boolean): LotChange {
-  refuseKept(lot);
+  refuseKept(book, lot);
   const draft = new Draft(book);
   for (const id of book.children(lot.id)) {
     const child = book.must(id);
@@ -128,16 +128,16 @@ export function removeLot(book: LotBook, lot: Lot, toOrphans: boolean, toOthers:
   return draft.change();
 }
 
-/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
+/** The lot goes, and with it everything below it, other parents or not. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_IS_SPACE. */
 export function removeRecursively(book: LotBook, lot: Lot): LotChange {
   const gone = [...book.withDescendants(lot.id)];
-  for (const id of gone) refuseKept(book.must(id));
+  for (const id of gone) refuseKept(book, book.must(id));
   return { put: [], remove: gone };
 }
 
-/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE. */
+/** The lot goes; what is below it comes to lie below its parents, or is a root where it has none. Throws LOT_IS_DEFAULT, LOT_IS_SPOOL, LOT_IS_STORE, LOT_IS_SPACE. */
 export function releaseLot(book: LotBook, lot: Lot): LotChange {
-  refuseKept(lot);
+  refuseKept(book, lot);
   return dropLot(book, lot);
 }
 
@@ -153,16 +153,17 @@ export function dropLot(book: LotBook, lot: Lot): LotChange {
 
 /**
  * Nothing at or below a path of the mount is bound any more. Lots that have no path elsewhere go, as do those that are named by such a
- * path; what lay below them comes to lie below their parents. Others lose their paths there. Throws LOT_IS_SPOOL.
+ * path; what lay below them comes to lie below their parents. Others lose their paths there. `own`: a space that goes with it.
+ * Throws LOT_IS_SPOOL, LOT_IS_SPACE.
  */
-export function freeTree(book: LotBook, path: string): LotChange {
+export function freeTree(book: LotBook, path: string, own: LotId | null = null): LotChange {
   const isInside = (each: LotPath) => isWithin(each.path, path);
   const touched = [...book.all()].filter(({ paths }) => paths.some(isInside));
   const gone = new Set(touched.filter(({ name, paths }) => paths.every(isInside) || isWithin(name, path)).map(({ id }) => id));
   const heirsOf = (id: LotId): LotId[] => (gone.has(id) ? book.must(id).parents.flatMap(heirsOf) : [id]);
   const draft = new Draft(book);
   for (const id of gone) {
-    refuseKept(book.must(id));
+    if (id !== own) refuseKept(book, book.must(id));
     draft.remove(id);
     for (const below of book.children(id)) {
       if (gone.has(below)) continue;
@@ -229,6 +230,7 @@ class Draft {
       refuseStrayName(lot);
       refusePathOfDefault(lot);
       refuseShapeOfOwn(lot, this.#book.get(lot.id));
+      refuseShapeOfSpace(this.#book, lot);
     }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
@@ -294,7 +296,8 @@ function refusePathOfDefault({ id, paths }: Lot): void {
   });
 }
 
-function refuseKept(lot: Lot): void {
+function refuseKept(book: LotBook, lot: Lot): void {
+  refuseSpace(book, lot);
   if (lot.id === DEFAULT_LOT_ID)
     throw new VreserveError('LOT_IS_DEFAULT', { reason: `${CANNOT_REMOVE}The default lot cannot be deleted.` });
   const own = ownLotOf(lot);
@@ -313,6 +316,21 @@ function refuseShapeOfOwn(now: Lot, before: Lot | undefined): void {
   throw new VreserveError(own.refusal, {
     reason: `The lot of the ${own.name} has one path and no parents, and keeps both as they are.`,
   });
+}
+
+/** Throws LOT_IS_SPACE for the lot of a space, which has commands of its own. */
+export function refuseSpace(book: LotBook, { id, name }: Lot): void {
+  if (!book.spaces.has(id)) return;
+  const reason = `'${name}' is the lot of a space: vreserve space update ${name} BYTES, or vreserve space delete ${name}`;
+  throw new VreserveError('LOT_IS_SPACE', { reason });
+}
+
+/** A space has its size, its path and no parents. Whose it is may change, and what lies below it. */
+function refuseShapeOfSpace(book: LotBook, now: Lot): void {
+  const before = book.get(now.id);
+  if (before === undefined) return;
+  const shape = ({ paths, parents, selfParent, policy }: Lot) => JSON.stringify({ paths, parents, selfParent, policy });
+  if (shape(now) !== shape(before)) refuseSpace(book, before);
 }
 
 /** The list with the first of `gone` turned into `heirs`, the others left out, and each once. */

@@ -45,6 +45,7 @@ export const ERRORS = {
   LOT_IS_DEFAULT: row('EPERM', 409, 1, '{reason}'),
   LOT_IS_SPOOL: row('EPERM', 409, 1, '{reason}'),
   LOT_IS_STORE: row('EPERM', 409, 1, '{reason}'),
+  LOT_IS_SPACE: row('EPERM', 409, 1, '{reason}'),
   PATH_TAKEN: row('EEXIST', 409, 1, "'{path}' is a path of lot '{lot}' already"),
   BELOW_CHILDREN: row('ENOSPC', 409, 1, "lot '{lot}' cannot have less than the lots below it were promised"),
   USAGE_IS_MEASURED: row('EINVAL', 409, 1, '{what} is measured: it lies in the mount'),
@@ -195,6 +196,35 @@ export const ERRORS = {
     "nothing is mounted at '{path}': there is no pool, and the file names no backing directory",
   ),
   BOOT_BAD_CONFIG: row('EINVAL', 400, 2, "'{file}' is not understood: {reason}"),
+  /** The original's texts, where it has one. */
+  SPACE_BAD_NAME: row('EINVAL', 400, 2, 'invalid volume name. {reason}'),
+  SPACE_BAD_TYPE: row('EINVAL', 400, 2, "invalid device type '{type}'. type unknown"),
+  SPACE_BAD_POLICY: row('EINVAL', 400, 2, "'{policy}' cannot be the policy of a space: {reason}"),
+  SPACE_BAD_ENFORCER: row('EINVAL', 400, 2, "'{enforce}' enforces nothing: it is mount or kernel"),
+  SPACE_BAD_SIZE: row('EINVAL', 400, 2, 'invalid size: {reason}'),
+  SPACE_BAD_PLACE: row('EEXIST', 409, 1, "a space cannot be at '{path}': {reason}"),
+  SPACE_NAME_TAKEN: row(
+    'EEXIST',
+    409,
+    1,
+    "space '{name}' cannot be made: another lot has that name (vreserve lot show {name}); choose another",
+  ),
+  SPACE_UNKNOWN: row('ENOENT', 404, 1, "space '{name}' not found: file does not exist"),
+  SPACE_NO_ROOM: row(
+    'ENOSPC',
+    507,
+    1,
+    'not enough space left in pools of this type {type}: {askedText} asked for, {availableText} available',
+  ),
+  SPACE_SHRINK: row(
+    'ENOSPC',
+    409,
+    1,
+    'cannot shrink volume to be less than provisioned space. old: {oldBytes}, requested: {askedBytes}; it holds {heldText}',
+  ),
+  SPACE_IN_USE: row('EBUSY', 409, 1, "space '{name}' is in use: {reason}"),
+  SPACE_IS_CACHE: row('EPERM', 409, 1, "space '{name}' is the cache of this mount: {reason}"),
+  SPACES_FOREIGN: row('EEXIST', 409, 1, "'{path}' cannot hold spaces: {reason}"),
 
   /** The system refused; `errno` in the details says how. */
   SYSTEM: row('EIO', 500, 1, '{reason}'),

@@ -2,7 +2,7 @@
 
 import { LotBook, type LotChange } from '../core/book.js';
 import { checkBytes, formatExactBytes } from '../core/bytes.js';
-import { releaseLot } from '../core/change.js';
+import { refuseSpace, releaseLot } from '../core/change.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
@@ -16,6 +16,7 @@ import {
   type LotUsage,
   NO_POLICY,
   NO_USAGE,
+  ownPath,
   type Policy,
   recursivePath,
   UNLIMITED,
@@ -59,7 +60,7 @@ export interface Judged {
 }
 
 /** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
-export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' | 'reserve'> {
+export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' | 'reserve' | 'space'> {
   readonly book = new LotBook();
   readonly usage: UsageLog;
   readonly phases: Phases;
@@ -158,6 +159,20 @@ export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' 
       return this.#resize(lot, place, { dedicatedBytes: checkBytes(lot.policy.dedicatedBytes + addBytes) }, {}, by);
     };
     return this.#at(path, by, (place) => this.#judged(place, by, () => extend(place)));
+  }
+
+  /** Sets the dedicated bytes of a lot with one path. Throws NO_SPACE, BELOW_USE, BELOW_CHILDREN, and what `reserve` does. */
+  resize(id: LotId, dedicatedBytes: number, by: By): Promise<Lot> {
+    return this.alone(async () => {
+      const lot = this.book.must(id);
+      const path = ownPath(lot) ?? lot.name;
+      try {
+        return await this.#resize(lot, { path, shown: lot.name }, { dedicatedBytes }, {}, by);
+      } catch (error) {
+        await this.journalRefusal(id, { path }, by, asVreserveError(error));
+        throw error;
+      }
+    });
   }
 
   async release(path: string, by: By): Promise<Lot | null> {
@@ -323,13 +338,14 @@ export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' 
     if (this.#ending) throw new VreserveError('ENDING');
   }
 
-  /** The lot whose path this is; undefined where none is. Throws PATH_TAKEN where it is an exclusion. */
+  /** The lot whose path this is; undefined where none is. Throws PATH_TAKEN where it is an exclusion, LOT_IS_SPACE. */
   #ownedAt(place: Place, by: By): Lot | undefined {
     const bound = this.book.at(place.path);
     if (bound === undefined) return undefined;
     const lot = this.book.must(bound.lot);
     if (lot.id === by.scope && by.scope !== DEFAULT_LOT_ID) throw ownScope(place.shown);
     if (bound.exclude) throw new VreserveError('PATH_TAKEN', { path: place.shown, lot: lot.name });
+    refuseSpace(this.book, lot);
     return lot;
   }
 
@@ -375,7 +391,14 @@ export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' 
     return lot;
   }
 
-  async #resize(lot: Lot, place: Place, policy: Partial<Policy>, options: ReserveOptions, by: By, claim?: Claim): Promise<Lot> {
+  async #resize(
+    lot: Lot,
+    place: Pick<Place, 'path' | 'shown'>,
+    policy: Partial<Policy>,
+    options: ReserveOptions,
+    by: By,
+    claim?: Claim,
+  ): Promise<Lot> {
     const { rights } = this.parts;
     rights.checkChange(by.caller, lot, `the reservation of ${place.shown}`, this.book);
     const owner = options.owner === undefined ? {} : rights.ownerNamed(options.owner, by.caller);

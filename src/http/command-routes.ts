@@ -10,7 +10,7 @@ import type { HttpHost } from './host.js';
 import { pathInMount } from './mounted.js';
 
 /** What is done at once. */
-const COMMANDS = ['reserve', 'extend', 'release', 'lot'] as const;
+const COMMANDS = ['reserve', 'extend', 'release', 'lot', 'space'] as const;
 
 const BODY = {
   type: 'object',
@@ -53,7 +53,7 @@ export function commandRoutes(host: Pick<HttpHost, 'command'>, mountpoint: strin
 
 /** A path of the host below the mountpoint is taken as such, as in the original API. Throws NOT_SUPPORTED. */
 function here(command: ControlCommand, mountpoint: string): ControlCommand {
-  if (command.cmd === 'lot') return command;
+  if (command.cmd === 'lot' || command.cmd === 'space') return command;
   if (command.cmd !== 'reserve' && command.cmd !== 'extend' && command.cmd !== 'release') {
     throw new VreserveError('NOT_SUPPORTED', { reason: `${command.cmd} is not done over HTTP: use vreserve ${command.cmd}` });
   }

@@ -3,6 +3,7 @@
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import type { Lot, LotId, LotUsage } from '../core/lot.js';
+import type { Space } from '../core/space.js';
 import type { Settled, WaitingRow } from '../core/waiting.js';
 
 /** A lot's own bytes and objects as they were last saved. */
@@ -65,6 +66,12 @@ export interface Ledger {
     events: readonly JournalEvent[],
     settled?: Settled | null,
   ): Promise<void>;
+  /** All spaces, by name. */
+  spaces(): Promise<Space[]>;
+  /** A space is made, or becomes something else. */
+  putSpace(space: Space): Promise<void>;
+  /** No error where it is gone already. */
+  removeSpace(name: string): Promise<void>;
   saveReported(reported: readonly ReportedUsage[], events: readonly JournalEvent[]): Promise<void>;
   /** A request joins the line; returns its `seq`. */
   joinLine(row: Omit<WaitingRow, 'seq' | 'outcome'>, events: readonly JournalEvent[]): Promise<number>;

@@ -1,5 +1,7 @@
 // The ledger's tables, as numbered migrations: number n brings a ledger from format n - 1 to format n.
 
+import { SPACES_TABLE } from './spaces.js';
+
 /** In the header of every ledger: 'vres'. */
 export const APPLICATION_ID = 0x76726573;
 
@@ -77,4 +79,5 @@ export const MIGRATIONS: readonly string[] = [
     outcome TEXT
   ) STRICT;
   `,
+  SPACES_TABLE,
 ];

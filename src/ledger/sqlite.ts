@@ -7,12 +7,14 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
+import type { Space } from '../core/space.js';
 import type { Settled, WaitingRow } from '../core/waiting.js';
 import { Ballast } from './ballast.js';
 import { GroupCommit } from './group.js';
 import { Journal } from './journal.js';
 import type { JournalPiece, JournalRange, Ledger, LedgerContents, ReportedUsage, SavedUsage, TrimLimits } from './ledger.js';
 import { type OpenedFile, openLedgerFile, openMemoryLedger } from './open.js';
+import { SpacesTable } from './spaces.js';
 import { LotTables } from './tables.js';
 import { WaitingTable } from './waiting.js';
 
@@ -64,6 +66,7 @@ class SqliteLedger implements Ledger {
   readonly #journal: Journal;
   readonly #tables: LotTables;
   readonly #waiting: WaitingTable;
+  readonly #spaces: SpacesTable;
   readonly #setState: Statement;
   /** A copy of a ledger that cannot be written, removed at the end. */
   readonly #copy: string | null;
@@ -75,6 +78,7 @@ class SqliteLedger implements Ledger {
     this.#journal = new Journal(db);
     this.#tables = new LotTables(db);
     this.#waiting = new WaitingTable(db);
+    this.#spaces = new SpacesTable(db);
     this.#group = new GroupCommit(db, ballast, () => this.#journal.forget());
     this.#setState = db.prepare(
       'INSERT INTO state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
@@ -132,6 +136,18 @@ class SqliteLedger implements Ledger {
       this.#waiting.remove(seq);
       this.#journal.append(events);
     });
+  }
+
+  async spaces(): Promise<Space[]> {
+    return this.#spaces.load();
+  }
+
+  putSpace(space: Space): Promise<void> {
+    return this.#group.run(() => this.#spaces.put(space));
+  }
+
+  removeSpace(name: string): Promise<void> {
+    return this.#group.run(() => this.#spaces.remove(name));
   }
 
   saveReported(reported: readonly ReportedUsage[], events: readonly JournalEvent[]): Promise<void> {

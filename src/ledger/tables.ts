@@ -78,7 +78,9 @@ export class LotTables {
     this.#putReported = db.prepare(
       'INSERT OR REPLACE INTO reported_usage (lot_id, bytes, objects, pending_bytes, pending_objects) VALUES (?, ?, ?, ?, ?)',
     );
-    const last = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'lots'").pluck().get();
+    // A space that was begun has a number before its lot is there.
+    const numbers = "SELECT seq AS id FROM sqlite_sequence WHERE name = 'lots' UNION ALL SELECT lot_id FROM spaces";
+    const last = db.prepare(`SELECT max(id) FROM (${numbers})`).pluck().get();
     this.#lastId = typeof last === 'number' ? last : 0;
   }
 

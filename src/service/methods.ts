@@ -4,6 +4,7 @@ import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { HttpAddress } from '../core/http-address.js';
 import type { BlobFiles, StoreLotsHost } from '../core/store-files.js';
 import type { HttpHost } from '../http/host.js';
+import type { SpaceDirectories } from '../spaces/host.js';
 import type { VolumeHost } from '../volumes/host.js';
 
 export interface Listening {
@@ -29,7 +30,7 @@ export interface Serving {
 }
 
 /** Of the service process. */
-export interface ServiceMethods extends BlobFiles {
+export interface ServiceMethods extends BlobFiles, SpaceDirectories {
   /** Before `serve`, at most once: 503 until then. Returns where HTTP is, with the port that the system chose. Throws HTTP_FAILED. */
   listen(sockets: Sockets): Promise<HttpAddress | null>;
   /** The mount is there. Returns what of it cannot be served, and why, one sentence each. */

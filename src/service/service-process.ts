@@ -10,6 +10,7 @@ import { callsWithDaemon } from '../process/for-daemon.js';
 import { readVersion } from '../version.js';
 import { Gate } from './gate.js';
 import type { DaemonMethods, ServiceMethods } from './methods.js';
+import { ServedSpaces } from './served-spaces.js';
 import { ServedStore } from './served-store.js';
 import { ToldLines } from './told-lines.js';
 import { VolumePlugin } from './volume-plugin.js';
@@ -28,10 +29,12 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
   const lines = new ToldLines((text) => calls.tell('log', text));
   const log = logTo(lines, logLevel);
   const store = new ServedStore({ mountpoint, daemon, log, onImport: (progress) => calls.tell('importProgress', progress) });
+  const spaces = new ServedSpaces(mountpoint, log);
   let http: HttpService | null = null;
   let plugin: VolumePlugin | null = null;
   const methods: ServiceMethods = {
     ...store.files,
+    ...spaces.methods,
     listen: async (sockets) => {
       const options = { log, version: readVersion(), patienceMs: PATIENCE_MS };
       if (sockets.http !== null) {
@@ -42,6 +45,7 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
       return http?.address ?? null;
     },
     serve: async ({ readOnly, store: storing }) => {
+      await spaces.open(readOnly);
       const troubles = [
         storing === null ? null : await store.open({ ...storing, readOnly }),
         (await plugin?.serve({ host: daemon, mountpoint, readOnly, log })) ?? null,
@@ -53,7 +57,7 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
     finish: async (withinMs) => {
       const late = AbortSignal.timeout(withinMs);
       await Promise.all([http?.finish(late), plugin?.finish(late)]);
-      await store.close();
+      await Promise.all([store.close(), spaces.close()]);
       lines.flush();
     },
   };

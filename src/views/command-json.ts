@@ -5,6 +5,7 @@ import { VreserveError } from '../core/errors.js';
 import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
 import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
+import { SPACE_OPTIONS, spaceRequest } from './space-command.js';
 
 /** The fields of each command, besides `cmd`. */
 const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
@@ -16,6 +17,7 @@ const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
   check: ['repair', 'progress'],
   reclaim: ['apply', 'low', 'progress'],
   lot: ['name', 'word', 'json', 'flags'],
+  space: ['do', 'name', 'bytes', 'all', ...SPACE_OPTIONS],
 };
 
 /** Throws BAD_COMMAND, UNKNOWN_COMMAND, BAD_BYTES or BAD_DURATION. */
@@ -50,6 +52,8 @@ export function commandFrom(value: unknown): ControlCommand {
       return { cmd, path: textField(fields, 'path'), bytes: bytesField(fields) };
     case 'release':
       return { cmd, path: textField(fields, 'path') };
+    case 'space':
+      return { cmd, request: spaceRequest(fields) };
     case 'report':
       return { cmd };
     case 'import':

@@ -2,7 +2,7 @@
 
 import { commandFromJson } from './command-json.js';
 import { commandFromWords } from './command-words.js';
-import type { LotRequest, ReserveOptions } from './host.js';
+import type { LotRequest, ReserveOptions, SpaceRequest } from './host.js';
 
 /** A command as it was understood. Paths are not checked yet. */
 export type ControlCommand =
@@ -11,6 +11,7 @@ export type ControlCommand =
   | { cmd: 'extend'; path: string; bytes: number }
   | { cmd: 'release'; path: string }
   | { cmd: 'lot'; request: LotRequest }
+  | { cmd: 'space'; request: SpaceRequest }
   | { cmd: 'report' }
   /** `dir`: of the host, absolute. */
   | { cmd: 'import'; dir: string; progress: boolean }
@@ -18,7 +19,7 @@ export type ControlCommand =
   /** `low`: a fraction of the capacity, null: the mount's own. */
   | { cmd: 'reclaim'; apply: boolean; low: number | null; progress: boolean };
 
-/** Null for a line without a command (blank, or a comment after `#`). Throws BAD_COMMAND, UNKNOWN_COMMAND, BAD_BYTES, BAD_DURATION. */
+/** Null for a line without a command (blank, or a comment after `#`). Throws BAD_COMMAND, UNKNOWN_COMMAND, BAD_BYTES, BAD_DURATION, SPACE_BAD_…. */
 export function parseControlLine(line: string): ControlCommand | null {
   const text = line.trim();
   if (text === '' || text.startsWith('#')) return null;

@@ -5,8 +5,8 @@ import { VreserveError } from '../core/errors.js';
 import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
 import type { LotRequest } from './host.js';
-
 import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
+import { SPACE_OPTIONS, spaceRequest } from './space-command.js';
 import { splitWords } from './split-words.js';
 
 interface Words {
@@ -43,6 +43,12 @@ export function commandFromWords(line: string): ControlCommand {
     }
     case 'release':
       return { cmd: 'release', path: exactly(1, parse(rest, [], []).words, 'release PATH')[0] };
+    case 'space': {
+      const { words, options } = parse(rest, SPACE_OPTIONS, ['all']);
+      const [verb, name, bytes, more] = words;
+      if (more !== undefined) throw bad(`'${more.slice(0, 40)}' is one word too many`);
+      return { cmd: 'space', request: spaceRequest({ do: verb, name, bytes, ...options }) };
+    }
     case 'report':
       exactly(0, parse(rest, [], []).words, 'report');
       return { cmd: 'report' };

@@ -4,6 +4,7 @@ import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { Lot, LotId } from '../core/lot.js';
 import type { Scope } from '../core/lots-seen.js';
 import type { Snapshot } from '../core/snapshot.js';
+import type { DiskType, Enforcer, SpacePolicy, SpaceState } from '../core/space.js';
 import type { Past } from '../core/usage.js';
 import type { Caller } from '../engine/engine.js';
 
@@ -109,6 +110,37 @@ export interface LotRequest {
   flags: readonly string[];
 }
 
+/** A command on spaces, checked. Bytes are at least 1. */
+export type SpaceRequest =
+  /** `at`: in the mount; null: below `/spaces`. */
+  | { do: 'create'; name: string; bytes: number; policy: SpacePolicy; enforce: Enforcer; at: string | null }
+  | { do: 'update'; name: string; bytes: number }
+  | { do: 'delete' | 'lookup'; name: string }
+  /** `all`: those too that the mount made. */
+  | { do: 'list'; all: boolean };
+
+/** A space as commands show it. */
+export interface SpaceJson {
+  name: string;
+  /** In the mount. */
+  path: string;
+  sizeBytes: number;
+  /** By its files, those of lots below it too. */
+  usedBytes: number;
+  /** Name of the pool. */
+  pool: string;
+  /** What the pool lies on; null: not known. */
+  type: DiskType | null;
+  policy: SpacePolicy;
+  enforce: Enforcer;
+  state: SpaceState;
+  /** The mount made it. */
+  hidden: boolean;
+}
+
+/** What a command on spaces answers: create, update and lookup the space; delete whether there was one; list all of them. */
+export type SpaceResult = SpaceJson | SpaceJson[] | { deleted: boolean };
+
 /** Commands reject with VreserveError; a refusal has left no trace but a line in the journal. */
 export interface Commands {
   /** Reserves the path, or sets the bytes of its reservation anew; with `wait`, when they are there. */
@@ -121,6 +153,8 @@ export interface Commands {
   lot(request: LotRequest, by: By): Promise<unknown>;
   /** What to delete until the pool is filled to the fraction `low`, null: the mount's; with `apply` it is deleted. */
   reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
+  /** Makes, changes, removes and shows spaces. */
+  space(request: SpaceRequest, by: By): Promise<SpaceResult>;
   /** Takes the blobs of a go-storage-server's data directory of the host into the store. */
   importBlobs(dir: string, by: By, onProgress: (progress: ImportProgress) => void): Promise<ImportReport>;
   /** Counts the backing and compares; `repair` corrects what differs. */

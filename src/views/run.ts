@@ -33,6 +33,8 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
         const result = await commands.lot(command.request, by);
         return { ok: true, cmd: command.cmd, ...(result === undefined ? {} : { result }) };
       }
+      case 'space':
+        return { ok: true, cmd: command.cmd, result: await commands.space(command.request, by) };
       case 'reclaim': {
         const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'reclaim', progress })) : () => {};
         return { ok: true, cmd: command.cmd, ...(await commands.reclaim(command.apply, command.low, by, tell)) };

@@ -3,9 +3,9 @@
 import { formatExactBytes } from '../core/bytes.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { UNLIMITED } from '../core/lot.js';
+import type { Garbage } from '../removal/garbage.js';
 import type { ReserveOptions } from '../views/host.js';
 import type { VolumeDirectory } from './directory.js';
-import type { Garbage } from './garbage.js';
 import type { VolumeHost, VolumeLot } from './host.js';
 import type { VolumeLog } from './log.js';
 import { isVolumeName, VOLUMES_PATH, volumePath } from './names.js';

@@ -5,7 +5,7 @@ import type { Dirent } from 'node:fs';
 import { lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
-import { HeldDirectory } from './held-directory.js';
+import { HeldDirectory } from '../removal/held-directory.js';
 import { isVolumeName, VOLUMES_PATH } from './names.js';
 import type { DirectoryOptions } from './options.js';
 

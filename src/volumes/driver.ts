@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { VreserveError } from '../core/errors.js';
 import { UNLIMITED } from '../core/lot.js';
 import { NameTurns } from '../core/name-turns.js';
+import { Garbage } from '../removal/garbage.js';
+import { processWith } from '../removal/in-use.js';
 import { VolumeChanges } from './changes.js';
 import { VolumeDirectory } from './directory.js';
-import { Garbage } from './garbage.js';
 import type { VolumeHost, VolumeLot } from './host.js';
-import { processWith } from './in-use.js';
 import type { VolumeLog } from './log.js';
 import { checkVolumeName, volumePath } from './names.js';
 import { parseVolumeOptions } from './options.js';
@@ -69,7 +69,7 @@ export class VolumeDriver {
     this.#parts = parts;
     this.#directory = directory;
     if (directory === null || readOnly) return;
-    this.#garbage = new Garbage(directory, log);
+    this.#garbage = new Garbage(directory, 'volumes', log);
     this.#changes = new VolumeChanges({ host, directory, garbage: this.#garbage, log });
   }
 

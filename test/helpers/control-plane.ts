@@ -121,7 +121,7 @@ export async function controlPlane(
         return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
       },
       inScope: (lot) => keeper.book.withDescendants(lot),
-      commands: mountCommands({ keeper, line, reclaimer, users, importBlobs: noStore }),
+      commands: mountCommands({ keeper, line, reclaimer, users, space: noStore, importBlobs: noStore }),
       journal: ledger,
     },
     users,

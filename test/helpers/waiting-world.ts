@@ -162,7 +162,7 @@ export class WaitingWorld {
     const rows = await keeper.load();
     const line = mountLine(keeper, { allowOvertaking: this.allowOvertaking, keepMs: this.keepMs });
     const reclaimer = new Reclaimer({ keeper, view: this.directory, high: null, low: 0.85 });
-    const commands = mountCommands({ keeper, line, reclaimer, users, importBlobs: noStore });
+    const commands = mountCommands({ keeper, line, reclaimer, users, space: noStore, importBlobs: noStore });
     const told = new ToldBox(seenAt);
     const box = this.#isWatched ? new RequestBox(seenAt) : told;
     const hear = (names: readonly (string | null)[]) => {

@@ -2,20 +2,33 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clear } from './clear.js';
-import type { VolumeDirectory } from './directory.js';
-import type { VolumeLog } from './log.js';
+import type { HeldDirectory } from './held-directory.js';
+
+/** What was taken away. */
+export interface Removed {
+  /** Runs `work` on the directory that holds it. */
+  withRemoved<T>(work: (removed: HeldDirectory) => Promise<T>): Promise<T>;
+}
+
+/** As pino takes it. */
+export interface RemovalLog {
+  error(fields: object, text: string): void;
+}
 
 export class Garbage {
-  readonly #directory: VolumeDirectory;
-  readonly #log: VolumeLog;
+  readonly #removed: Removed;
+  /** Whose files they were, for the log: 'volumes'. */
+  readonly #what: string;
+  readonly #log: RemovalLog;
   readonly #stop = new AbortController();
   /** Removals that are under way, and the round. None of them rejects. */
   readonly #busy = new Set<Promise<unknown>>();
   #isCollecting = false;
   #again = false;
 
-  constructor(directory: VolumeDirectory, log: VolumeLog) {
-    this.#directory = directory;
+  constructor(removed: Removed, what: string, log: RemovalLog) {
+    this.#removed = removed;
+    this.#what = what;
     this.#log = log;
   }
 
@@ -64,10 +77,10 @@ export class Garbage {
     while (this.#again && !signal.aborted) {
       this.#again = false;
       try {
-        const { names, error } = await this.#directory.withRemoved((removed) => clear(removed, signal));
-        if (names > 0) this.#log.error({ err: error, names }, 'of removed volumes not everything could be removed');
+        const { names, error } = await this.#removed.withRemoved((removed) => clear(removed, signal));
+        if (names > 0) this.#log.error({ err: error, names }, `of removed ${this.#what} not everything could be removed`);
       } catch (error) {
-        if (!signal.aborted) this.#log.error({ err: error }, 'removed volumes could not be cleared away');
+        if (!signal.aborted) this.#log.error({ err: error }, `removed ${this.#what} could not be cleared away`);
       }
     }
     this.#isCollecting = false;

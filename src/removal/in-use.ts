@@ -1,4 +1,4 @@
-// Who has a volume mounted: bind mounts of it in any mount namespace of the machine, as /proc tells of them.
+// Who has a directory of the mount mounted: bind mounts of it in any mount namespace of the machine, as /proc tells of them.
 
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 

@@ -4,8 +4,8 @@ import fs, { mkdir, mkdtemp, readdir, readFile, rename, symlink, writeFile } fro
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { clear } from '../../src/volumes/clear.js';
-import { HeldDirectory } from '../../src/volumes/held-directory.js';
+import { clear } from '../../src/removal/clear.js';
+import { HeldDirectory } from '../../src/removal/held-directory.js';
 import { temporaryDirectory } from '../helpers/mount.js';
 
 const scratch = await temporaryDirectory(t);

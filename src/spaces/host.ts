@@ -1,0 +1,77 @@
+// What the spaces ask of whoever keeps the lots, and of the process that may use the mount.
+
+import type { LotId } from '../core/lot.js';
+import type { Space, SpacePool } from '../core/space.js';
+import type { By } from '../views/host.js';
+
+/** The record of the spaces. One call is one transaction, on disk when its promise resolves. */
+export interface SpaceRecord {
+  /** All, by name. */
+  spaces(): Promise<Space[]>;
+  putSpace(space: Space): Promise<void>;
+  removeSpace(name: string): Promise<void>;
+}
+
+/** Bytes of a space: what is set aside, and what its files hold, those of lots below it too. */
+export interface SpaceBytes {
+  sizeBytes: number;
+  usedBytes: number;
+}
+
+/** A mount, its lots and its backing. */
+export interface SpaceHost {
+  readonly readOnly: boolean;
+  readonly record: SpaceRecord;
+  /** Throws NOT_YOURS unless it is an administrator who asks, from the root of the mount; `what` ends the sentence. */
+  checkMayChange(by: By, what: string): void;
+  /** Throws NOT_YOURS for who asks from a lot's own `.vreserve`. */
+  checkMaySee(by: By, what: string): void;
+  newLotId(): Promise<LotId>;
+  hasLotNamed(name: string): boolean;
+  /** Lots of spaces are changed and removed by nobody else. */
+  keep(lot: LotId, isSpace: boolean): void;
+  /**
+   * Where a new space can be. Throws SPACE_BAD_PLACE where something is there, or bound at or below it, or where it lies in a lot,
+   * BAD_PATH, PATH_TOO_LONG, SYSTEM.
+   */
+  freshPlace(path: string, by: By): string;
+  /** The main pool first. */
+  pools(): SpacePool[];
+  /** How many requests wait for bytes of the pool, and come first. */
+  waiting(): number;
+  /** Makes the lot of a new space. Throws NO_SPACE, and what `freshPlace` does. */
+  admit(space: Space, bytes: number, by: By): Promise<void>;
+  /** Throws NO_SPACE, BELOW_USE, BELOW_CHILDREN. */
+  resize(lot: LotId, bytes: number, by: By): Promise<void>;
+  /** Nothing at or below the path of the space is bound afterwards. */
+  free(space: Space, by: By): Promise<void>;
+  /** null: the lot is not there. */
+  bytesOf(lot: LotId): SpaceBytes | null;
+  /** Whether there is a directory at the path of the mount. */
+  hasDirectory(path: string): boolean;
+  /** Whether what was removed waits to be cleared away. */
+  hasGarbage(): boolean;
+  /** Who does what is done in the mount: started where it is not there yet. Throws ENDING. */
+  directories(): Promise<SpaceDirectories>;
+}
+
+/** The directories of spaces in the mount. All of it can be asked from another process. Paths are those in the mount. */
+export interface SpaceDirectories {
+  /** False: something is there already. Throws SPACES_FOREIGN, SYSTEM; then there is none. */
+  makeSpace(path: string): Promise<boolean>;
+  /** Removes a directory that nothing is in; one that is filled, or not there, is left. */
+  unmakeSpace(path: string): Promise<void>;
+  /** Takes it out of sight, whole; its files are removed afterwards. One that is not there is passed over. Throws SYSTEM with EBUSY. */
+  takeSpaceAway(path: string): Promise<void>;
+  /** The id of a process that has it, or a part of it, mounted by itself; null: nobody. */
+  spaceUser(path: string): Promise<number | null>;
+  /** Waits until nothing is being removed, at most so long. False: there was nothing to wait for. */
+  spacesCleared(mostMs: number): Promise<boolean>;
+}
+
+/** As pino takes it. */
+export interface SpaceLog {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
