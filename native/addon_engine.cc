@@ -44,6 +44,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                         InstanceMethod("addLot", &EngineObject::add_lot), InstanceMethod("bind", &EngineObject::bind),
                         InstanceMethod("serveSpool", &EngineObject::serve_spool),
                         InstanceMethod("serveStore", &EngineObject::serve_store),
+                        InstanceMethod("serveNamespaces", &EngineObject::serve_namespaces),
                         InstanceMethod("count", &EngineObject::count), InstanceMethod("mount", &EngineObject::mount),
                         InstanceMethod("reply", &EngineObject::reply),
                         InstanceMethod("resolve", &EngineObject::resolve),
@@ -155,7 +156,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value graft(const Napi::CallbackInfo& info) {
     const std::string path = text(info[0]);
     const auto pool = static_cast<PoolId>(integer(info[1]));
-    auto work = [this, path, pool, directory = text(info[2])] { return engine_->graft(path, pool, directory); };
+    auto work = [this, path, pool, directory = text(info[2]), by_kernel = truth(info[3])] {
+      return engine_->graft(path, pool, directory, by_kernel);
+    };
     return attempt(info.Env(), unlinks_, work, path);
   }
 
@@ -203,6 +206,11 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value serve_store(const Napi::CallbackInfo& info) {
     if (const int error = engine_->serve_store(); error != 0) fail(info.Env(), error, "cannot serve the store");
+    return info.Env().Undefined();
+  }
+
+  Napi::Value serve_namespaces(const Napi::CallbackInfo& info) {
+    if (const int error = engine_->serve_namespaces(); error != 0) fail(info.Env(), error, "cannot serve the namespaces");
     return info.Env().Undefined();
   }
 

@@ -84,6 +84,7 @@ LotSpec lot_spec(const Napi::Value& value) {
   spec.policy.max_objects = limit(object.Get("maxObjects"));
   spec.policy.sets_aside = truth(object.Get("setsAside"));
   spec.policy.may_grow = truth(object.Get("mayGrow"));
+  spec.policy.by_kernel = truth(object.Get("enforcedByKernel"));
   spec.pool = static_cast<PoolId>(integer(object.Get("pool")));
   return spec;
 }

@@ -27,7 +27,7 @@ namespace {
 
 constexpr std::string_view kOwnData = ".vreserve";
 // What of it is served, and so is charged.
-constexpr std::array<std::string_view, 2> kServed{"spool", "blobs"};
+constexpr std::array<std::string_view, 3> kServed{"spool", "blobs", "namespaces"};
 constexpr std::int64_t kReportEvery = 1024;  // entries
 
 void add_to(std::int64_t& sum, std::int64_t value) noexcept {

@@ -231,6 +231,21 @@ void Engine::measure_holes(Inode& inode, const struct stat& st) noexcept {
   inode.hole = hole;
 }
 
+void Engine::take_size(Inode& inode) noexcept {
+  if (!by_kernel(inode) || !inode.is_regular() || !charging()) return;
+  struct stat st {};
+  const int fd = inode.open && inode.open->fd ? inode.open->fd.get() : -1;
+  if (fd >= 0 ? ::fstat(fd, &st) != 0 : inodes.stat(inode, st) != 0) return;
+  const std::int64_t growth = st.st_size - inode.size;
+  if (growth != 0) {
+    const bool pending = inode.open && inode.open->writers > 0;
+    const Delta delta{lot_of(inode), growth, 0, pending ? growth : 0, 0};
+    if (meter.apply(std::span(&delta, 1), true) == 0 && growth > 0) meter.landed(growth, inodes.pool_of(inode));
+    inode.size = st.st_size;
+  }
+  measure_holes(inode, st);
+}
+
 void Engine::refund_unlinked(Inode& inode) noexcept {
   Delta delta{lot_of(inode), -inode.size, -1, 0, 0};
   if (inode.open && inode.open->writers > 0) {

@@ -144,7 +144,8 @@ class Engine {
   // The empty directory at `path` is served from a directory of the pool (relative to the pool's). -ENOENT, -ENOTDIR,
   // -ENOTEMPTY, -EBUSY (something is grafted there), -EXDEV (not in the main pool), -ENODEV (no such pool), -EMFILE.
   // Bindings come after it.
-  [[nodiscard]] int graft(const std::string& path, PoolId pool, const std::string& directory) noexcept;
+  // by_kernel: the filesystem's quota refuses what is too much there; writers bypass the server where readers do.
+  [[nodiscard]] int graft(const std::string& path, PoolId pool, const std::string& directory, bool by_kernel = false) noexcept;
   // -ENOENT, -EBUSY (files below are open). Bindings stay: what the lots hold there is theirs until they go.
   [[nodiscard]] int ungraft(const std::string& path) noexcept;
   [[nodiscard]] int add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t objects) noexcept;
@@ -154,6 +155,8 @@ class Engine {
   [[nodiscard]] int serve_spool(SpoolLayout&& layout) noexcept;
   // Likewise `.vreserve/blobs`, which is in no listing.
   [[nodiscard]] int serve_store() noexcept;
+  // Likewise `.vreserve/namespaces`, in no listing either.
+  [[nodiscard]] int serve_namespaces() noexcept;
   [[nodiscard]] int mount(Virtual::Sink sink, std::function<void()> ended, std::string& why) noexcept;
   // The same where requests come from elsewhere than the device; who has them calls mount_ended when no more will come.
   void serve_from(Transport& transport, Virtual::Sink sink) noexcept;
@@ -233,6 +236,10 @@ class Engine {
   void sample(PoolId pool = kMainPool) noexcept;
   // Notes that the inode's holes are now those of `st`. Its lock must be held exclusively.
   void measure_holes(Inode& inode, const struct stat& st) noexcept;
+  // The quota of the filesystem holds for the inode.
+  [[nodiscard]] bool by_kernel(const Inode& inode) const noexcept { return inode.root != 0 && inodes.root_of(inode).by_kernel; }
+  // Takes the size that a file has by now, where writers bypass the server. The inode's lock must be held exclusively.
+  void take_size(Inode& inode) noexcept;
   // Ends what is kept for an inode that is unlinked and closed. Its lock must be held exclusively.
   void refund_unlinked(Inode& inode) noexcept;
 
@@ -283,8 +290,8 @@ class Engine {
   // The pool of a lot; the main one for an unknown lot.
   [[nodiscard]] PoolId pool_of(LotId id) noexcept;
   // Whether every path that a change of bindings concerns is then owned by a lot of its pool. Else EXDEV, or EBUSY where a
-  // graft would be nobody's, with the path.
-  [[nodiscard]] int check_pools(const ReshapeRequest& what, const Rebinding& change, std::string& path) noexcept;
+  // graft would be nobody's, with the lot and the path.
+  [[nodiscard]] int check_pools(const ReshapeRequest& what, const Rebinding& change, Admission& admission) noexcept;
   // Counts one root, or all there is now.
   [[nodiscard]] CountOutcome count_root(Root& root, CountProgress& progress) noexcept;
 

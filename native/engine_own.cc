@@ -1,4 +1,4 @@
-// Real directories below the root's own `.vreserve`: the spool, and where the data of blobs are.
+// Real directories below the root's own `.vreserve`: the spool, where the data of blobs are, and namespaces.
 #include "ops.h"
 
 namespace vreserve {
@@ -43,5 +43,10 @@ int Engine::serve_own(const char* name, bool listed, Inode*& inode) noexcept {
 }
 
 int Engine::serve_store() noexcept { return serve_own("blobs", false, store_); }
+
+int Engine::serve_namespaces() noexcept {
+  Inode* namespaces = nullptr;
+  return serve_own("namespaces", false, namespaces);
+}
 
 }  // namespace vreserve

@@ -284,7 +284,7 @@ void Engine::set_io(Root& root, const PoolBacking& pool) noexcept {
 
 // --- grafts -----------------------------------------------------------------------------------------------------
 
-int Engine::graft(const std::string& path, PoolId id, const std::string& directory) noexcept {
+int Engine::graft(const std::string& path, PoolId id, const std::string& directory, bool by_kernel) noexcept {
   std::unique_lock binding(bind_mutex_);
   const auto pool = find_pool(id);
   if (pool == nullptr) return -ENODEV;
@@ -321,6 +321,7 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
   std::string name;
   if (root != nullptr) {
     set_io(*root, *pool);
+    root->by_kernel = by_kernel;
     above = walked.directory->nodeid();
     name = walked.name;
     rebind();

@@ -50,10 +50,10 @@ int Engine::plan(const ReshapeRequest& what, Rebinding& change, Admission& admis
   if (change.tops.empty()) return 0;
   change.after = paths.excerpt(change.tops);
   for (const auto& [path, binding] : change.bindings) change.after->bind(path, binding);
-  return what.force ? 0 : check_pools(what, change, admission.path);
+  return what.force ? 0 : check_pools(what, change, admission);
 }
 
-int Engine::check_pools(const ReshapeRequest& what, const Rebinding& change, std::string& path) noexcept {
+int Engine::check_pools(const ReshapeRequest& what, const Rebinding& change, Admission& admission) noexcept {
   if (!has_pools_) return 0;
   const auto pool_then = [this, &what](LotId id) {
     const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
@@ -66,7 +66,8 @@ int Engine::check_pools(const ReshapeRequest& what, const Rebinding& change, std
     // What was nobody's before may stay so.
     if (paths.binding_of(at) == binding && paths.at(at, true).lot == own) return;
     error = binding.includes() ? EXDEV : EBUSY;
-    path = at;
+    admission.lot = own;
+    admission.path = at;
   };
   for (const std::string& top : change.tops) {
     const LotId owner = change.after->at(top, true).lot;

@@ -397,6 +397,7 @@ Root* Inodes::graft(Inode& place, PoolId pool, const std::string& path, const st
   root.directory = directory;
   root.device = st.st_dev;
   root.trouble = fd ? 0 : EIO;
+  root.by_kernel = false;
   root.known = 1;
   inode->root = static_cast<std::uint16_t>(index);
   inode->is_root = true;

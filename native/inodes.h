@@ -115,6 +115,7 @@ struct Root {
   std::atomic<int> trouble{0};
   mutable std::atomic<bool> used{false};  // since somebody looked
   std::atomic<bool> passthrough{false};
+  std::atomic<bool> by_kernel{false};  // the filesystem's quota refuses what is too much, so writers bypass the server
   std::atomic<bool> read_write{true};  // readers open their file for writing too (see Engine::open_read_write)
 
   SharedFd fd;                 // guarded by dirs_mutex_; null while the pool is broken

@@ -140,6 +140,7 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   State& s = *state_;
   if (change.size() == 1) {
     Lot* const lot = s.find(change.front().lot);
+    if (lot != nullptr && lot->policy.by_kernel) force = true;
     if (lot != nullptr && lot->chained) return s.apply_chained(*lot, change.front(), force);
   }
   for (const Delta& delta : change) {
@@ -173,7 +174,7 @@ std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool
   State& s = *state_;
   Lot* const lot = s.find(id);
   if (lot == nullptr || want <= 0) return 0;
-  const std::int64_t bytes = s.fitting_bytes(*lot, want);
+  const std::int64_t bytes = lot->policy.by_kernel ? want : s.fitting_bytes(*lot, want);
   if (bytes < least) {
     if (final) s.refuse(*lot, want);
     return 0;

@@ -44,6 +44,7 @@ struct Policy {
   std::int64_t max_objects = kUnlimited;
   bool sets_aside = true;  // dedicated bytes are set aside
   bool may_grow = true;
+  bool by_kernel = false;  // the filesystem's quota refuses what is too much: every charge passes
 };
 
 struct LotUsage {

@@ -69,6 +69,7 @@ int set_times(Engine& engine, Inode& inode, const fuse::SetattrIn& in) noexcept 
 int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) noexcept {
   if (size < 0) return EFBIG;
   const PoolId pool = engine.inodes.pool_of(inode);
+  engine.take_size(inode);
   for (int attempt = 0;; ++attempt) {
     const std::int64_t growth = size - inode.size;
     if (growth <= 0 || !engine.charging()) break;

@@ -23,6 +23,7 @@ struct Growth {
 // held exclusively; given up while it waits for bytes on their way back. At least one byte beyond `from` must fit.
 Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, std::int64_t end, bool whole) noexcept {
   Growth growth;
+  engine.take_size(inode);
   for (int attempt = 0; attempt < 2; ++attempt) {
     const std::int64_t want = end - inode.size;
     if (want <= 0) return growth;

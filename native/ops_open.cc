@@ -18,6 +18,7 @@ void begin_writing(Engine& engine, Inode& inode) noexcept {
 }
 
 void end_writing(Engine& engine, Inode& inode) noexcept {
+  if (inode.open->writers == 1) engine.take_size(inode);
   if (--inode.open->writers != 0) return;
   engine.refund({engine.lot_of(inode), 0, 0, -inode.size, -1});
   if (!inode.unlinked) engine.inodes.set_held(inode, false);
@@ -40,6 +41,8 @@ fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags
     out.open_flags |= fuse::FOPEN_PASSTHROUGH;
     out.backing_id = static_cast<std::int32_t>(open.backing_id);
   }
+  // Where the kernel refuses what is too much, nobody need see the writes.
+  if (through && engine.by_kernel(inode)) return out;
   if (for_writing || !through) out.open_flags |= fuse::FOPEN_DIRECT_IO | fuse::FOPEN_PARALLEL_DIRECT_WRITES;
   return out;
 }
@@ -168,6 +171,7 @@ int open_once(Engine& engine, const Request& request, Inode& inode, const fuse::
   int error = open_shared(engine, inode, for_writing || truncate);
   if (error == 0 && truncate && inode.is_regular()) {
     const int fd = inode.open->fd.get();
+    engine.take_size(inode);
     if (::ftruncate(fd, 0) != 0) {
       error = -errno;
     } else {

@@ -2,7 +2,8 @@
 
 import { parseArgs } from 'node:util';
 import { VreserveError } from './core/errors.js';
-import { formatAddress, type HttpAddress, isLoopback } from './core/http-address.js';
+import { formatAddress, formatEndpoint, type HttpAddress, isLoopback } from './core/http-address.js';
+import type { PoolGiven } from './core/pool.js';
 import type { DiskType } from './core/space.js';
 import {
   type ENGINES,
@@ -54,6 +55,8 @@ export interface MountConfig {
   storeMode: number;
   /** How often the store removes files of what failed, was replaced or was removed. */
   gcIntervalMs: number;
+  /** Pools beside the backing directory. */
+  pools: readonly PoolGiven[];
   readOnly: boolean;
   reserveBy: ReserveBy;
   /** Requests that fit may go before those that wait. */
@@ -82,6 +85,18 @@ export interface MountConfig {
   httpTokenFile: string | null;
   /** Path of the socket for container engines; null: none. */
   volumePlugin: string | null;
+  /** Where key-value namespaces are served; null: nowhere. */
+  zdb: HttpAddress | null;
+  /** It may listen on other addresses than those of the machine itself. */
+  zdbAny: boolean;
+  /** In it the password of administrators of namespaces; null: everybody is one. */
+  zdbAdminFile: string | null;
+  /** null: each namespace has its own. */
+  zdbMode: 'user' | 'seq' | null;
+  /** Only administrators write into the default namespace. */
+  zdbProtect: boolean;
+  /** What was set is on the disk before it is answered. */
+  zdbSync: boolean;
   /** Disks that come and go become lines of the journal. */
   watchDevices: boolean;
   /** What the backing lies on; null: what the kernel says. */
@@ -146,6 +161,13 @@ export function parseMount(argv: readonly string[], uid: number): MountConfig {
     const reason = `--http ${formatAddress(config.http)} can be reached from other machines: say --http-any too, best with --http-token-file`;
     throw new VreserveError('USAGE', { reason });
   }
+  if (config.zdb !== null && !config.zdbAny && !isLoopback(config.zdb)) {
+    const reason = `--zdb ${formatEndpoint(config.zdb)} can be reached from other machines: say --zdb-any too, best with --zdb-admin-file`;
+    throw new VreserveError('USAGE', { reason });
+  }
+  if (config.zdb !== null && config.readOnly) {
+    throw new VreserveError('USAGE', { reason: '--zdb needs a mount that can be written to: leave out --read-only' });
+  }
   if (config.cache !== null && config.cache.path !== null && uid !== 0) {
     throw new VreserveError('USAGE', {
       reason: '--cache SIZE:PATH mounts the cache at PATH, which only root may: leave out :PATH',
@@ -179,6 +201,7 @@ function defaultConfig(uid: number): MountConfig {
     storeGrant: null,
     storeMode: 0o700,
     gcIntervalMs: 5000,
+    pools: [],
     readOnly: false,
     reserveBy: 'writers',
     allowOvertaking: false,
@@ -197,6 +220,12 @@ function defaultConfig(uid: number): MountConfig {
     httpMode: 0o600,
     httpTokenFile: null,
     volumePlugin: null,
+    zdb: null,
+    zdbAny: false,
+    zdbAdminFile: null,
+    zdbMode: null,
+    zdbProtect: false,
+    zdbSync: false,
     watchDevices: false,
     type: null,
     cache: null,
@@ -280,7 +309,7 @@ function set(config: MountConfig, known: Known, shown: string, value: string | u
   } else {
     if (value === undefined) throw new VreserveError('USAGE', { reason: `${shown} needs a value: ${known.option.unit}` });
     try {
-      Object.assign(config, known.option.set(value));
+      Object.assign(config, known.option.set(value, config));
     } catch (error) {
       if (error instanceof VreserveError && error.code !== 'USAGE') {
         throw new VreserveError('USAGE', { reason: `${shown}: ${error.message}` }, { cause: error });

@@ -6,12 +6,14 @@ import { parseDurationMs, parseTimerMs } from './core/duration.js';
 import { VreserveError } from './core/errors.js';
 import { parseHttpAddress, parseSocketPath } from './core/http-address.js';
 import { parsePercent } from './core/percent.js';
+import { type PoolGiven, parsePool } from './core/pool.js';
 import { checkSpaceSize, DISK_TYPES } from './core/space.js';
 import { LEAST_GC_INTERVAL_MS } from './core/store-layout.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 /** The data planes, and auto: the native one, and fuse-native where that cannot start. */
 export const ENGINES = ['auto', 'native', 'fuse-native'] as const;
+export const ZDB_MODES = ['user', 'seq'] as const;
 export const RESERVE_BY = ['writers', 'owners', 'root'] as const;
 
 /** The default of `--journal-keep`: 30 days or 1 GiB, whichever is less. */
@@ -37,7 +39,7 @@ export interface Value {
   default: string;
   help: string;
   /** What the value sets; throws USAGE, BAD_BYTES or BAD_DURATION. */
-  set: (text: string) => Partial<MountConfig>;
+  set: (text: string, before: MountConfig) => Partial<MountConfig>;
 }
 
 /** All options of `mount`, in the order of the help. */
@@ -62,6 +64,13 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     default: '1 % of the capacity, at most 1 GiB',
     help: 'keep this much free for directories and the filesystem itself',
     set: (text) => ({ marginBytes: parseBytes(text) }),
+  },
+  pool: {
+    kind: 'value',
+    unit: 'NAME=DIR',
+    default: 'those that it had',
+    help: 'another directory to hold what is in the mount, with ,type=ssd|hdd ,capacity= ,margin=; may be repeated',
+    set: (text, { pools }) => ({ pools: withPool(pools, parsePool(text)) }),
   },
   'spool-grant': {
     kind: 'value',
@@ -198,6 +207,42 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     help: 'serve volumes of containers on this socket, such as /run/docker/plugins/vreserve.sock',
     set: (text) => ({ volumePlugin: parseSocketPath(text) }),
   },
+  zdb: {
+    kind: 'value',
+    unit: 'ADDRESS',
+    default: 'none',
+    help: 'serve key-value namespaces there, as 0-db does, such as 127.0.0.1:9900 or unix:/run/zdb.sock',
+    set: (text) => ({ zdb: parseHttpAddress(text) }),
+  },
+  'zdb-any': {
+    kind: 'switch',
+    help: 'let --zdb listen where other machines can connect',
+    set: (on) => ({ zdbAny: on }),
+  },
+  'zdb-admin-file': {
+    kind: 'value',
+    unit: 'FILE',
+    default: 'everybody is an administrator',
+    help: 'the password in this file makes an administrator of namespaces (AUTH)',
+    set: (text) => ({ zdbAdminFile: nonEmpty('zdb-admin-file', text) }),
+  },
+  'zdb-mode': {
+    kind: 'value',
+    unit: 'MODE',
+    default: 'each namespace has its own',
+    help: 'user or seq, for all namespaces',
+    set: (text) => ({ zdbMode: oneOf('zdb-mode', ZDB_MODES, text) }),
+  },
+  'zdb-protect': {
+    kind: 'switch',
+    help: 'let administrators alone write into the default namespace',
+    set: (on) => ({ zdbProtect: on }),
+  },
+  'zdb-sync': {
+    kind: 'switch',
+    help: 'bring every value to the disk before it is answered',
+    set: (on) => ({ zdbSync: on }),
+  },
   'watch-devices': {
     kind: 'switch',
     help: 'write disks and pools that come, go and break to the journal',
@@ -274,6 +319,12 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     set: (on) => ({ charging: on }),
   },
 };
+
+function withPool(pools: readonly PoolGiven[], pool: PoolGiven): PoolGiven[] {
+  if (pools.some(({ name }) => name === pool.name))
+    throw new VreserveError('USAGE', { reason: `there are two pools '${pool.name}'` });
+  return [...pools, pool];
+}
 
 const LEAST_CACHE_INTERVAL_MS = 100;
 

@@ -33,6 +33,10 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'blobs by name over HTTP, in a directory',
     load: async () => (await import('./store.js')).storeCommand(process.argv.slice(2)),
   },
+  ns: {
+    summary: 'key-value namespaces with a reserved size',
+    load: async () => (await import('./ns.js')).nsCommand(process.argv.slice(2)),
+  },
   pool: {
     summary: 'disks, and pools of them',
     load: async () => (await import('./pool.js')).poolCommand(process.argv.slice(2)),

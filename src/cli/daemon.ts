@@ -5,7 +5,7 @@ import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { Engine } from '../engine/engine.js';
 import { createEngine } from '../engine/engines.js';
 import type { Command } from './command.js';
-import type { DaemonMessage, StartMessage } from './messages.js';
+import { type DaemonMessage, LET_GO, type StartMessage } from './messages.js';
 import { Server } from './server.js';
 
 export const daemon: Command = {
@@ -36,6 +36,7 @@ export async function runDaemon(config: MountConfig, notify: (message: DaemonMes
     server = started.server;
     dieLoudly(server);
     signals.onStop = () => void server.stop();
+    signals.onLetGo = () => void server.letGo();
     notify(started.ready);
   } catch (error) {
     notify(failedMessage(error));
@@ -51,6 +52,7 @@ export async function runDaemon(config: MountConfig, notify: (message: DaemonMes
 /** SIGTERM and SIGINT stop the mount; the end of the terminal that it was started from does not. */
 class Signals {
   onStop: () => void = () => {};
+  onLetGo: () => void = () => {};
   #stopped = false;
   readonly #stop = () => {
     if (this.#stopped) return;
@@ -58,13 +60,14 @@ class Signals {
     this.onStop();
   };
   readonly #ignore = () => {};
+  readonly #letGo = () => this.onLetGo();
 
   constructor() {
-    process.on('SIGTERM', this.#stop).on('SIGINT', this.#stop).on('SIGHUP', this.#ignore);
+    process.on('SIGTERM', this.#stop).on('SIGINT', this.#stop).on('SIGHUP', this.#ignore).on(LET_GO, this.#letGo);
   }
 
   off(): void {
-    process.off('SIGTERM', this.#stop).off('SIGINT', this.#stop).off('SIGHUP', this.#ignore);
+    process.off('SIGTERM', this.#stop).off('SIGINT', this.#stop).off('SIGHUP', this.#ignore).off(LET_GO, this.#letGo);
   }
 }
 

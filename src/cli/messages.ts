@@ -3,6 +3,9 @@
 import type { MountConfig } from '../config.js';
 import type { ErrorDetails } from '../core/errors.js';
 
+/** To the daemon of a mount that was detached: what it has open itself is closed. */
+export const LET_GO = 'SIGUSR2';
+
 /** From the mount command, once, before anything else. */
 export interface StartMessage {
   type: 'start';
@@ -68,6 +71,8 @@ export interface ReadyMessage {
   http: string | null;
   /** The socket for container engines; null: there is none. */
   volumePlugin: string | null;
+  /** Where key-value namespaces are, such as `127.0.0.1:9900` or `unix:/run/zdb.sock`; null: nowhere. */
+  zdb: string | null;
   /** null: none was asked for, or it is not there. */
   cache: CacheMessage | null;
   /** What is wrong with it, one sentence each. */

@@ -2,6 +2,7 @@
 
 import type { Keeper } from '../engine/keeper.js';
 import { KeptLots } from '../engine/kept-lots.js';
+import type { Pools } from '../engine/pools.js';
 import type { Reclaimer } from '../engine/reclaimer.js';
 import { runLotFunction } from '../lots/functions.js';
 import type { Commands } from '../views/host.js';
@@ -12,12 +13,15 @@ export interface CommandParts {
   keeper: Keeper;
   line: WaitingLine;
   reclaimer: Reclaimer;
+  pools: Pools;
   users: Users;
   space: Commands['space'];
   importBlobs: Commands['importBlobs'];
+  namespaces: Commands['namespaces'];
 }
 
-export function mountCommands({ keeper, line, reclaimer, users, space, importBlobs }: CommandParts): Commands {
+export function mountCommands(parts: CommandParts): Commands {
+  const { keeper, line, reclaimer, pools, users, space, importBlobs, namespaces } = parts;
   const lots = new KeptLots(keeper);
   return {
     reserve: (path, bytes, options, by, wait) => line.reserve(path, bytes, options, by, wait),
@@ -26,6 +30,8 @@ export function mountCommands({ keeper, line, reclaimer, users, space, importBlo
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),
     reclaim: async (apply, low, by, onProgress) => reclaimer.reclaim(apply, low, by, onProgress),
     importBlobs,
+    pool: (request, by) => pools.command(request, by),
+    namespaces,
     space,
     lot: (request, by) => runLotFunction(lots, request, by, users.name),
   };

@@ -4,21 +4,26 @@ import type { MountConfig } from '../config.js';
 import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import { VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress, isLoopback } from '../core/http-address.js';
+import type { NamespaceInfo, Namespaces } from '../core/namespace-layout.js';
 import { isWithin } from '../core/paths.js';
 import { type BlobFiles, blobFilesOf } from '../core/store-files.js';
+import type { NamespaceLots } from '../engine/namespace-lots.js';
 import type { StoreLots } from '../engine/store-lots.js';
 import type { Remote } from '../process/calls.js';
 import type { Listening, ServiceMethods, Serving, Sockets } from '../service/methods.js';
 import { RemoteService } from '../service/remote-service.js';
 import type { SpaceDirectories } from '../spaces/host.js';
-import type { By } from '../views/host.js';
+import type { By, NamespaceCommand } from '../views/host.js';
+import type { ZdbOptions } from '../zdb/server.js';
 import { type MountHostParts, mountHost } from './mount-host.js';
+import { readPassword } from './password-file.js';
 import { forkService } from './service.js';
 import { readToken } from './token-file.js';
 
 export interface MountServiceParts extends MountHostParts {
   config: MountConfig;
   storeLots: StoreLots;
+  namespaceLots: NamespaceLots;
 }
 
 export class MountService {
@@ -49,9 +54,10 @@ export class MountService {
     const { config, keeper } = this.#parts;
     const { http: address, volumePlugin } = config;
     const http = address === null ? null : this.#listening(address);
+    const zdb = this.#zdb();
     if (volumePlugin !== null) this.#refuseInMount({ socketPath: volumePlugin });
-    if (http === null && volumePlugin === null) return;
-    await this.#start({ http, volumePlugin });
+    if (http === null && volumePlugin === null && zdb === null) return;
+    await this.#start({ http, volumePlugin, zdb });
     if (http === null || http.token !== null || isLoopback(http.address)) return;
     keeper.parts.log.warn({ http: this.address }, 'the HTTP service asks nobody who they are');
   }
@@ -60,6 +66,13 @@ export class MountService {
     const { httpTokenFile, httpMode: socketMode } = this.#parts.config;
     this.#refuseInMount(address);
     return { address, socketMode, token: httpTokenFile === null ? null : readToken(httpTokenFile) };
+  }
+
+  #zdb(): ZdbOptions | null {
+    const { zdb: address, zdbAdminFile, zdbMode: mode, zdbProtect: isProtected, zdbSync: isSynced } = this.#parts.config;
+    if (address === null) return null;
+    this.#refuseInMount(address);
+    return { address, adminPassword: zdbAdminFile === null ? null : readPassword(zdbAdminFile), mode, isProtected, isSynced };
   }
 
   #refuseInMount(address: HttpAddress): void {
@@ -97,6 +110,49 @@ export class MountService {
     return imported;
   }
 
+  /** Where namespaces are; null: nowhere. */
+  get zdbAddress(): HttpAddress | null {
+    return this.#service?.zdbAddress ?? null;
+  }
+
+  /** What is told of namespaces as files. */
+  readonly namespaceReader: Pick<Namespaces, 'namespaceInfo' | 'namespaceNames' | 'namespaceKeys'> = {
+    namespaceInfo: async (name) => (await this.#methods()).namespaceInfo(name),
+    namespaceNames: async () => (await this.#methods()).namespaceNames(),
+    namespaceKeys: async (name, most) => (await this.#methods()).namespaceKeys(name, most),
+  };
+
+  /** Throws NOT_YOURS, READ_ONLY, NO_NAMESPACES and what the namespaces do. */
+  async namespaces(command: NamespaceCommand, by: By): Promise<NamespaceInfo | NamespaceInfo[]> {
+    const { keeper, config, namespaceLots } = this.#parts;
+    const { rights } = keeper.parts;
+    rights.checkKnown(by.caller);
+    rights.checkWhole(by, `ns ${command.action}`);
+    if (config.zdb === null) throw new VreserveError('NO_NAMESPACES');
+    if (command.action === 'reserve') await keeper.places.checkReserve(null, by);
+    const methods = await this.#methods();
+    switch (command.action) {
+      case 'list':
+        return Promise.all((await methods.namespaceNames()).map((name) => methods.namespaceInfo(name)));
+      case 'info':
+        return methods.namespaceInfo(command.namespace);
+      case 'release': {
+        const lot = namespaceLots.lotOf(command.namespace);
+        if (lot === undefined) throw new VreserveError('NAMESPACE_UNKNOWN', { name: command.namespace });
+        rights.checkChange(by.caller, lot, `namespace '${command.namespace}'`, keeper.book);
+        return methods.releaseNamespace(command.namespace);
+      }
+      case 'reserve': {
+        const { namespace: name, bytes: sizeBytes, mode, password, isPublic } = command;
+        if (config.zdbMode !== null && mode !== config.zdbMode) {
+          const reason = `all namespaces of this mount have the mode ${config.zdbMode} (--zdb-mode)`;
+          throw new VreserveError('NOT_SUPPORTED', { reason });
+        }
+        return methods.reserveNamespace({ name, sizeBytes, mode, password, isPublic, owner: String(by.caller.uid) });
+      }
+    }
+  }
+
   /** Lets go of the mount: what is under way may take so long. */
   async finish(withinMs: number): Promise<void> {
     this.#isEnding = true;
@@ -107,7 +163,7 @@ export class MountService {
   async #methods(): Promise<Remote<ServiceMethods>> {
     if (this.#isEnding) throw new VreserveError('ENDING');
     if (this.#serving === null) throw new VreserveError('STARTING');
-    return (await this.#start({ http: null, volumePlugin: null })).methods();
+    return (await this.#start({ http: null, volumePlugin: null, zdb: null })).methods();
   }
 
   #start(sockets: Sockets): Promise<RemoteService> {
@@ -116,13 +172,18 @@ export class MountService {
   }
 
   async #launch(sockets: Sockets): Promise<RemoteService> {
-    const { config, storeLots, ...parts } = this.#parts;
+    const { config, storeLots, namespaceLots, ...parts } = this.#parts;
     const { mountpoint, logLevel } = config;
     const { log, clock } = parts.keeper.parts;
     try {
       const service = await RemoteService.start({
         fork: () => forkService(mountpoint, logLevel),
-        host: { ...mountHost(parts), ...storeLots.host, importProgress: (progress) => this.#onImport(progress) },
+        host: {
+          ...mountHost(parts),
+          ...storeLots.host,
+          ...namespaceLots.host,
+          importProgress: (progress) => this.#onImport(progress),
+        },
         sockets,
         log,
         clock,

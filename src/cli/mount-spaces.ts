@@ -6,7 +6,7 @@ import { addLot, freeTree } from '../core/change.js';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { addUsage, DEFAULT_LOT_ID, type Lot, NO_POLICY, NO_USAGE, recursivePath } from '../core/lot.js';
 import { isWithin, parentPath } from '../core/paths.js';
-import { type DiskType, SPACES_PATH } from '../core/space.js';
+import { type DiskType, MAIN_POOL_ID, SPACES_PATH } from '../core/space.js';
 import type { Keeper } from '../engine/keeper.js';
 import { KeptLots } from '../engine/kept-lots.js';
 import type { SpaceDirectories, SpaceHost } from '../spaces/host.js';
@@ -25,7 +25,7 @@ export interface MountSpacesParts {
 }
 
 /** Number and name of the pool that every mount has. */
-const MAIN = { id: 0, name: 'main' };
+const MAIN = { id: MAIN_POOL_ID, name: 'main' };
 
 export function mountSpaces({ keeper, view, type, waiting, directories }: MountSpacesParts): SpaceHost {
   const { book, places } = keeper;
@@ -35,21 +35,25 @@ export function mountSpaces({ keeper, view, type, waiting, directories }: MountS
     rights.checkKnown(by.caller);
     rights.checkWhole(by, what);
   };
-  const freshPlace = (path: string, by: By): string => {
-    const { shown, path: at, exists, directory } = places.place(path, by);
-    const bad = (reason: string) => new VreserveError('SPACE_BAD_PLACE', { path: shown, reason });
+  const bad = (path: string, reason: string) => new VreserveError('SPACE_BAD_PLACE', { path, reason });
+  /** Throws SPACE_BAD_PLACE where it lies in a lot, or one lies in it. */
+  const refuseBound = (at: string, shown: string) => {
     const bound = book.at(at);
-    if (bound !== undefined) throw bad(`it is a path of lot '${book.must(bound.lot).name}' already`);
+    if (bound !== undefined) throw bad(shown, `it is a path of lot '${book.must(bound.lot).name}' already`);
     const around = places.around(at);
-    if (around !== DEFAULT_LOT_ID) throw bad(`it lies in lot '${book.must(around).name}'`);
-    if (at === SPACES_PATH || isWithin(at, WORK_PATH)) throw bad('that is where spaces are');
-    if (exists) throw bad('something is there already');
+    if (around !== DEFAULT_LOT_ID) throw bad(shown, `it lies in lot '${book.must(around).name}'`);
     for (const lot of book.all()) {
       const below = lot.paths.find((each) => isWithin(each.path, at));
-      if (below !== undefined) throw bad(`'${below.path}' below it is a path of lot '${lot.name}'`);
+      if (below !== undefined) throw bad(shown, `'${below.path}' below it is a path of lot '${lot.name}'`);
     }
+  };
+  const freshPlace = (path: string, by: By): string => {
+    const { shown, path: at, exists, directory } = places.place(path, by);
+    refuseBound(at, shown);
+    if (at === SPACES_PATH || isWithin(at, WORK_PATH)) throw bad(shown, 'that is where spaces are');
+    if (exists) throw bad(shown, 'something is there already');
     const parent = parentPath(at);
-    if (directory !== parent && parent !== SPACES_PATH) throw bad(`the directory '${parent}' does not exist`);
+    if (directory !== parent && parent !== SPACES_PATH) throw bad(shown, `the directory '${parent}' does not exist`);
     return at;
   };
   return {
@@ -69,7 +73,7 @@ export function mountSpaces({ keeper, view, type, waiting, directories }: MountS
     admit: ({ name, lotId: id, path }, dedicatedBytes, by) =>
       lots.change(by, name, 'grant', async () => {
         // With all lots held nothing can be bound around it any more.
-        freshPlace(path, by);
+        refuseBound(path, path);
         const lot: Lot = {
           id,
           name,
@@ -96,6 +100,11 @@ export function mountSpaces({ keeper, view, type, waiting, directories }: MountS
     hasDirectory: (path) => orAbsent(() => lstatSync(join(view, path)).isDirectory()),
     hasGarbage: () => orAbsent(() => readdirSync(join(view, REMOVED_PATH)).length > 0),
     directories,
+    // There is one pool.
+    attach: async () => {},
+    detach: async () => {},
+    discard: async () => {},
+    discarded: async () => false,
   };
 }
 

@@ -1,6 +1,6 @@
 // `vreserve mount`: checks, starts the daemon, and returns when the mount is usable.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CacheConfig, type MountConfig, mountOptionsHelp, parseMount } from '../config.js';
@@ -35,7 +35,11 @@ export const mount: Command = {
     const httpTokenFile = asked.httpTokenFile === null ? null : resolve(asked.httpTokenFile);
     const http = resolved(asked.http);
     const cache = resolvedCache(asked.cache, mountpoint);
-    const config: MountConfig = { ...asked, backing, mountpoint, logFile, http, httpTokenFile, volumePlugin, cache };
+    const pools = asked.pools.map((pool) => ({ ...pool, directory: realPathOrTyped(pool.directory) }));
+    const zdb = resolved(asked.zdb);
+    const zdbAdminFile = asked.zdbAdminFile === null ? null : resolve(asked.zdbAdminFile);
+    const places = { backing, mountpoint, logFile, http, httpTokenFile, volumePlugin, cache, pools, zdb, zdbAdminFile };
+    const config: MountConfig = { ...asked, ...places };
     const daemon = startDaemon(config);
     const ready = await whenReady(daemon, config);
     if (ready.engineReason !== '')
@@ -53,6 +57,15 @@ export const mount: Command = {
 
 const NO_AUTHENTICATION =
   'other machines can reach the service, and nobody is asked who they are: whoever connects can release everything (see --http-token-file)';
+
+/** The daemon works elsewhere. A pool that is known may be away. */
+function realPathOrTyped(typed: string): string {
+  try {
+    return realpathSync(typed);
+  } catch {
+    return resolve(typed);
+  }
+}
 
 /** The daemon works elsewhere. */
 function resolved(address: HttpAddress | null): HttpAddress | null {
@@ -162,6 +175,7 @@ function summary(ready: ReadyMessage): string[] {
       ...(ready.cache === null ? [] : [['  cache', cacheLine(ready.cache)]]),
       ...(ready.http === null ? [] : [['  http', ready.http]]),
       ...(ready.volumePlugin === null ? [] : [['  volumes', ready.volumePlugin]]),
+      ...(ready.zdb === null ? [] : [['  zdb', ready.zdb]]),
     ]),
   ];
 }

@@ -8,12 +8,14 @@ import { journalDifferences, reportOf } from '../engine/check.js';
 import type { Engine, EngineOptions } from '../engine/engine.js';
 import { createEngine } from '../engine/engines.js';
 import { Keeper } from '../engine/keeper.js';
+import { Pools } from '../engine/pools.js';
 import { Rights } from '../engine/rights.js';
 import { StoreLots } from '../engine/store-lots.js';
 import { LEDGER_FILE, openLedger } from '../ledger/sqlite.js';
 import { quietLog } from '../log.js';
 import type { CheckReport } from '../views/host.js';
 import { Users } from '../views/users.js';
+import { diskTypeOf } from './disk-type.js';
 import { ProgressLine } from './output.js';
 
 /** `backing` is a real path. Throws BACKING_…, ALREADY_SERVED, LEDGER_…; without `repair` nothing is changed. */
@@ -30,7 +32,7 @@ export async function checkAtRest(backing: string, repair: boolean): Promise<Che
       });
     }
     if (!lock(engine, join(directory, 'lock'))) throw new VreserveError('ALREADY_SERVED', { path: backing });
-    return await compare(engine, directory, repair);
+    return await compare(engine, { backing, viewPath }, repair);
   } finally {
     await engine.stop();
   }
@@ -62,8 +64,13 @@ function lock(engine: Engine, path: string): boolean {
   }
 }
 
-async function compare(engine: Engine, directory: string, repair: boolean): Promise<CheckReport> {
+async function compare(
+  engine: Engine,
+  { backing, viewPath }: { backing: string; viewPath: string },
+  repair: boolean,
+): Promise<CheckReport> {
   const clock = Date.now;
+  const directory = join(viewPath, OWN_DIRECTORY);
   const uid = process.getuid?.() ?? 0;
   const ledger = openLedger({ directory, readOnly: !repair, owner: String(uid), nowMs: clock() });
   const progress = new ProgressLine();
@@ -71,6 +78,9 @@ async function compare(engine: Engine, directory: string, repair: boolean): Prom
     const rights = new Rights('root', uid, new Users(clock));
     const keeper = new Keeper({ engine, ledger, rights, clock, log: quietLog(), readOnly: true });
     engine.setPool(null, null);
+    // Nothing is mounted: a pool can lie nowhere that it must not.
+    const pools = new Pools({ keeper, view: viewPath, backing, mountpoint: backing, diskType: diskTypeOf });
+    await pools.open([]);
     await keeper.load();
     new StoreLots(keeper, directory).load();
     const result = await engine.count(repair, ({ files, bytes }) => {

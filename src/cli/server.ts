@@ -7,7 +7,7 @@ import type { MountConfig, OwnGrant } from '../config.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { JournalEvent } from '../core/events.js';
-import { formatAddress } from '../core/http-address.js';
+import { formatAddress, formatEndpoint } from '../core/http-address.js';
 import { DEFAULT_LOT_ID } from '../core/lot.js';
 import { LotsSeen, type Scope } from '../core/lots-seen.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
@@ -19,7 +19,9 @@ import { differs, journalDifferences } from '../engine/check.js';
 import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
 import { Keeper } from '../engine/keeper.js';
+import { NamespaceLots } from '../engine/namespace-lots.js';
 import { type OwnDirectory, OwnLotStart, type OwnStart } from '../engine/own-lot.js';
+import { Pools } from '../engine/pools.js';
 import { Reclaimer } from '../engine/reclaimer.js';
 import { Rights } from '../engine/rights.js';
 import { SPOOL } from '../engine/spool-directory.js';
@@ -33,6 +35,7 @@ import { Spaces } from '../spaces/spaces.js';
 import { readVersion } from '../version.js';
 import { ViewHandler } from '../views/handler.js';
 import type { Commands } from '../views/host.js';
+import { NamespaceView } from '../views/namespace-view.js';
 import { StoreView } from '../views/store-view.js';
 import { Users } from '../views/users.js';
 import { REQUESTS_PATH } from '../waiting/box.js';
@@ -77,11 +80,13 @@ export class Server {
   readonly #users: Users;
   readonly #reclaimer: Reclaimer;
   readonly #line: WaitingLine;
+  readonly #pools: Pools;
   readonly #spool: OwnLotStart;
   readonly #store: OwnLotStart;
   #box: RemoteBox | null = null;
   readonly #service: MountService;
   readonly #storeLots: StoreLots;
+  readonly #namespaceLots: NamespaceLots;
   /** null: nobody asked for it. */
   readonly #watch: MountWatch | null;
   readonly #spaces: Spaces;
@@ -134,6 +139,8 @@ export class Server {
     const { readOnly } = config;
     this.#keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
     const { highWatermark: high, lowWatermark: low } = config;
+    const { backing, mountpoint } = config;
+    this.#pools = new Pools({ keeper: this.#keeper, view: info.viewPath, backing, mountpoint, diskType: diskTypeOf });
     this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
     const directory = join(info.viewPath, OWN_DIRECTORY);
     const own = (what: OwnDirectory, grant: OwnGrant | null) =>
@@ -141,6 +148,7 @@ export class Server {
     this.#spool = own(SPOOL, config.spoolGrant);
     this.#store = own(STORE, config.storeGrant);
     this.#storeLots = new StoreLots(this.#keeper, directory);
+    this.#namespaceLots = new NamespaceLots(this.#keeper, directory, parts.uid);
     const { journalKeep } = config;
     const { allowOvertaking } = config;
     this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
@@ -159,15 +167,19 @@ export class Server {
     this.#cache = this.#makeCache();
     const common = { keeper: this.#keeper, users: this.#users };
     const importBlobs: Commands['importBlobs'] = (dir, by, onProgress) => this.#service.importBlobs(dir, by, onProgress);
+    const namespaces: Commands['namespaces'] = (request, by) => this.#service.namespaces(request, by);
     this.#commands = mountCommands({
       ...common,
       line: this.#line,
       reclaimer: this.#reclaimer,
+      pools: this.#pools,
       space: (request, by) => this.#spaces.run(request, by),
       importBlobs,
+      namespaces,
     });
     const snapshot = () => this.#whole();
-    this.#service = new MountService({ ...common, config, storeLots: this.#storeLots, commands: this.#commands, uid, snapshot });
+    const lots = { storeLots: this.#storeLots, namespaceLots: this.#namespaceLots };
+    this.#service = new MountService({ ...common, ...lots, config, commands: this.#commands, uid, snapshot });
     const pools = () => [{ name: 'main', directory: info.viewPath }];
     this.#watch = config.watchDevices ? new MountWatch({ keeper: this.#keeper, pools }) : null;
     this.#heartbeat = new Heartbeat({
@@ -175,6 +187,7 @@ export class Server {
       ledger,
       keeper: this.#keeper,
       reclaimer: this.#reclaimer,
+      pools: this.#pools,
       clock,
       log,
       journalKeep,
@@ -229,6 +242,12 @@ export class Server {
     clearTimeout(grace);
   }
 
+  /** The mount was detached: the processes of the daemon use it no longer, so that it can end with its last user. */
+  async letGo(): Promise<void> {
+    await this.#line.stop();
+    await this.#service.finish(FINISH_MS);
+  }
+
   /** Resolves after the end of the mount, when usage is saved and everything is closed; false when it was forced. */
   async ended(): Promise<boolean> {
     const { engine } = this.#parts;
@@ -266,11 +285,13 @@ export class Server {
       atMs: clock(),
       daemon: this.#daemon,
       pool: engine.pool(),
+      pools: this.#pools.rows(),
       lots,
       waiting: this.#line.list(),
       requests: engine.requests(),
       troubles: [
         ...this.#heartbeat.troubles(),
+        ...this.#pools.troubles(),
         ...this.#line.troubles,
         ...this.#service.troubles,
         ...(this.#watch?.troubles ?? []),
@@ -301,6 +322,7 @@ export class Server {
     // First: where the address is taken, nothing has begun.
     await this.#service.listen();
     engine.setPool(config.capacityBytes, config.marginBytes);
+    await this.#pools.open(config.pools);
     const waiting = await this.#keeper.load();
     await this.#spaces.load();
     this.#storeLots.load();
@@ -311,6 +333,7 @@ export class Server {
     for (const row of usage) this.#keeper.usage.isSaved(row);
     this.#spool.prepare();
     this.#store.prepare();
+    this.#namespaceLots.prepare(config.zdb !== null);
     const handler = new ViewHandler({
       host: {
         snapshot: (scope) => this.snapshot(scope),
@@ -323,6 +346,7 @@ export class Server {
       log: this.log,
       readOnly: this.#daemon.readOnly,
       store: this.#storeView(),
+      namespaces: this.#namespaceView(),
       reply: (token, reply) => engine.reply(token, reply),
     });
     const box = await this.#makeBox();
@@ -338,7 +362,7 @@ export class Server {
     if (counted === null && !config.trust) void this.#verify();
     const { readOnly, gcIntervalMs } = config;
     const store = this.#store.isServed ? { gcIntervalMs } : null;
-    await this.#service.serve({ readOnly, store }, this.#store.isFilled);
+    await this.#service.serve({ readOnly, store, namespaces: config.zdb !== null }, this.#store.isFilled);
     this.#watch?.start();
     await this.#spaces.recover();
     await this.#cache?.start();
@@ -362,6 +386,13 @@ export class Server {
     const { storeMode: mode, readOnly } = config;
     const gid = process.getgid?.() ?? 0;
     return new StoreView({ store: this.#service.blobs, mode, uid, gid, readOnly, clock, log: this.log });
+  }
+
+  /** null: none are served. */
+  #namespaceView(): NamespaceView | null {
+    const { config, uid, clock } = this.#parts;
+    if (config.zdb === null) return null;
+    return new NamespaceView({ namespaces: this.#service.namespaceReader, uid, gid: process.getgid?.() ?? 0, clock });
   }
 
   /** Makes the spool in which requests wait, and starts the process that uses it; null where there can be none. */
@@ -433,15 +464,17 @@ export class Server {
     const reasons = { spoolReason: own.spool.reason, storeReason: own.store.reason };
     // Those that the mount makes are no reservations, nor is the default lot.
     const made = [SPOOL_PATH, BLOBS_PATH].filter((path) => this.#keeper.book.at(path) !== undefined);
-    const reservations = this.#keeper.book.size - 1 - made.length;
+    const reservations = this.#keeper.book.size - 1 - made.length - this.#namespaceLots.count;
     const { address } = this.#service;
     const http = address === null ? null : formatAddress(address);
     const { volumePlugin } = this.#parts.config;
+    const { zdbAddress: zdb } = this.#service;
     return {
       ...mounted,
       engine,
       engineReason,
       volumePlugin,
+      zdb: zdb === null ? null : formatEndpoint(zdb),
       io: io === 'passthrough' ? io : 'cached',
       ioReason,
       reservations,

@@ -5,8 +5,9 @@ import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { MountEntry } from '../core/mountinfo.js';
 import { nativeSystem } from '../engine/native.js';
 import type { Command } from './command.js';
-import { findHolders, holderLine } from './holders.js';
+import { findHolders, type Holder, holderLine } from './holders.js';
 import { readReport } from './live.js';
+import { LET_GO } from './messages.js';
 import { note, print, printJson } from './output.js';
 import { findMount } from './where.js';
 
@@ -31,7 +32,7 @@ export const umount: Command = {
     const lazy = flag('lazy');
     const mount = findMount(typed);
     const daemon = daemonOf(mount);
-    await detach(mount, lazy);
+    await detach(mount, lazy, daemon);
     const served = daemon !== null && !(await isGone(daemon, lazy ? 1_000 : END_TIMEOUT_MS));
     if (served && !lazy) {
       const reason = `'${mount.mountpoint}' is unmounted, but its daemon (${daemon.pid}) still serves it elsewhere or does not end`;
@@ -44,15 +45,49 @@ export const umount: Command = {
   },
 };
 
-/** The process that uses the mount for its daemon may have a file open for a moment. */
-async function detach(mount: MountEntry, lazy: boolean): Promise<void> {
+/** The process that uses the mount for its daemon may have a file open for a moment, or for as long as it serves namespaces. */
+async function detach(mount: MountEntry, lazy: boolean, daemon: Daemon | null): Promise<void> {
+  const isServed = lazy && daemon !== null && heldBy(mount, daemon).length > 0;
   for (let tries = 1; ; tries++) {
     try {
-      return nativeSystem().unmount(mount.mountpoint, lazy);
+      nativeSystem().unmount(mount.mountpoint, lazy);
+      // Nobody else tells it to let go of what it has open itself.
+      if (isServed && startTicksOf(daemon.pid) === daemon.startTicks) process.kill(daemon.pid, LET_GO);
+      return;
     } catch (error) {
+      if (errnoOf(error) === 'EBUSY' && daemon !== null && isHeldByItself(mount, daemon)) {
+        // It takes the mount down by itself, when what it has open is closed.
+        process.kill(daemon.pid, 'SIGTERM');
+        return;
+      }
       if (errnoOf(error) !== 'EBUSY' || tries === MOST_TRIES) throw busyOr(error, mount);
     }
     await sleep(BETWEEN_TRIES_MS);
+  }
+}
+
+/** Only processes of the daemon use the mount. */
+function isHeldByItself(mount: MountEntry, { pid }: Daemon): boolean {
+  const holders = findHolders(mount);
+  return holders.length > 0 && holders.length === ofDaemon(holders, pid).length;
+}
+
+/** What processes of the daemon have open. */
+function heldBy(mount: MountEntry, { pid }: Daemon): Holder[] {
+  return ofDaemon(findHolders(mount), pid);
+}
+
+function ofDaemon(holders: readonly Holder[], daemonPid: number): Holder[] {
+  return holders.filter(({ pid }) => pid !== null && parentOf(pid) === daemonPid);
+}
+
+/** 0: it is gone. */
+function parentOf(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
   }
 }
 

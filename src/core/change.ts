@@ -303,7 +303,7 @@ function refuseKept(book: LotBook, lot: Lot): void {
   const own = ownLotOf(lot);
   if (own === undefined) return;
   throw new VreserveError(own.refusal, {
-    reason: `${CANNOT_REMOVE}The lot of the ${own.name} stays as long as there is a ${own.name} (vreserve mount ${own.option} 0 ends it).`,
+    reason: `${CANNOT_REMOVE}The lot of the ${own.name} stays as long as there is a ${own.name} (vreserve ${own.end} ends it).`,
   });
 }
 

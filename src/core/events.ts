@@ -5,7 +5,7 @@ import type { LotId } from './lot.js';
 /**
  * Every kind of line. `waiting`: a request joins the line, `withdrawal`: it leaves it undecided; `charge` sums a lot's charges
  * over about a second; `shortage`: the backing cannot keep the promise; of devices
- * and pools: what `mount --watch-devices` sees.
+ * and pools: what `mount --watch-devices` sees, and what becomes of the mount's own.
  */
 export const EVENTS = [
   'grant',

@@ -43,3 +43,8 @@ export function formatAddress(address: HttpAddress): string {
   if ('socketPath' in address) return `unix:${address.socketPath}`;
   return `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
+
+/** `127.0.0.1:9900` or `unix:/run/zdb.sock`: of what is not HTTP. */
+export function formatEndpoint(address: HttpAddress): string {
+  return formatAddress(address).replace(/^http:\/\//, '');
+}

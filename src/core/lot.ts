@@ -1,5 +1,7 @@
 // The lot: the unit of ownership. A reservation is a lot that is named by its path.
 
+import type { PoolId } from './pool.js';
+
 /** A lot's number: at least 1, never used twice. */
 export type LotId = number;
 
@@ -53,6 +55,8 @@ export interface Lot {
   /** Exactly one for a reservation, none for the default lot. */
   readonly paths: readonly LotPath[];
   readonly policy: Policy;
+  /** In which its bytes are; absent: the main one. That of all its parents and children. */
+  readonly pool?: PoolId;
 }
 
 /** What a lot's files hold now. Pending: open for writing, contained in the totals. */
@@ -110,6 +114,11 @@ export function ownPath(lot: Lot): string | null {
 /** True for a lot that is named by its path. */
 export function isReservation(lot: Lot): boolean {
   return lot.paths.length === 1 && lot.paths[0]?.path === lot.name;
+}
+
+/** The field `pool` of a lot that lies in this one. */
+export function inPoolOf(around: Lot | undefined): Pick<Lot, 'pool'> {
+  return around?.pool === undefined ? {} : { pool: around.pool };
 }
 
 /** Bytes that the lot may hold: dedicated and opportunistic; UNLIMITED is -1. */

@@ -3,6 +3,7 @@
 import { grantBytes, type LotId } from './lot.js';
 import type { LotSnapshot, LotsSeen, Scope } from './lots-seen.js';
 import { isWithin, relativeTo } from './paths.js';
+import type { PoolType } from './pool.js';
 
 /** The pool, all in bytes. */
 export interface PoolSnapshot {
@@ -16,6 +17,19 @@ export interface PoolSnapshot {
   shortBytes: number;
   /** Bytes and objects that were given back and that no lot held. */
   drift: number;
+}
+
+/** A pool beside the main one. */
+export interface PoolRow extends PoolSnapshot {
+  name: string;
+  directory: string;
+  type: PoolType;
+  filesystem: string;
+  io: string;
+  /** Why not passthrough; empty when it is. */
+  ioReason: string;
+  /** Why nothing in it can be used now; null when all is well. */
+  broken: string | null;
 }
 
 export interface DaemonSnapshot {
@@ -55,6 +69,7 @@ export function confined(snapshot: Snapshot, top: LotSnapshot, { directory }: Sc
       shortBytes: 0,
       drift: 0,
     },
+    pools: [],
     requests: {},
     waiting: waiting
       .filter(({ path }) => path !== directory && isWithin(path, directory))
@@ -85,6 +100,8 @@ export interface Snapshot {
   atMs: number;
   daemon: DaemonSnapshot;
   pool: PoolSnapshot;
+  /** Those beside it. */
+  pools: readonly PoolRow[];
   /** What is worked out only when it is asked for: there may be many. */
   lots: LotsSeen;
   /** In the order in which they came. */

@@ -9,6 +9,9 @@ import { MAX_COMPONENT_BYTES } from './paths.js';
 /** In the mount: where spaces are unless `--at` says otherwise. */
 export const SPACES_PATH = '/spaces';
 
+/** Number of the pool that is the backing directory. */
+export const MAIN_POOL_ID = 0;
+
 /** The space that `mount --cache` makes. */
 export const CACHE_NAME = 'cache';
 
@@ -34,7 +37,7 @@ export interface Space {
   readonly lotId: LotId;
   /** In the mount. */
   readonly path: string;
-  /** Number of the pool, 0 for the main one. */
+  /** Number of the pool. */
   readonly pool: number;
   readonly policy: SpacePolicy;
   readonly enforce: Enforcer;

@@ -357,7 +357,7 @@ export interface WriteAccess {
 
 /**
  * A data plane. Order of calls: openBacking, setPool, addPool and graft, addLot and bind for what the ledger has, count where usage is
- * not known, serveSpool and serveStore where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
+ * not known, serveSpool, serveStore and serveNamespaces where there is one, mount; then reshape, setPhases, unlink, usage, drain at any time; stop at the end.
  * Methods throw `Error` with `code` set to an errno name (such as 'ENOTDIR') where the system refuses.
  */
 export interface Engine {
@@ -395,6 +395,8 @@ export interface Engine {
   serveSpool(layout: SpoolLayout): void;
   /** Likewise `.vreserve/blobs`, where the data of blobs are; it is in no listing. Throws ENOENT, ENOTDIR, EXDEV. */
   serveStore(): void;
+  /** Likewise `.vreserve/namespaces`, where the files of key-value namespaces are; in no listing either. Throws ENOENT, ENOTDIR, EXDEV. */
+  serveNamespaces(): void;
 
   /**
    * Counts the whole backing, in parallel, off the JavaScript thread. Before `mount` its result becomes the usage.

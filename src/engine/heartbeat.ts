@@ -6,6 +6,7 @@ import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { Engine } from './engine.js';
 import type { Keeper } from './keeper.js';
+import type { Pools } from './pools.js';
 import type { Reclaimer } from './reclaimer.js';
 
 const BEAT_MS = 1000;
@@ -16,6 +17,7 @@ export interface HeartbeatParts {
   ledger: Ledger;
   keeper: Keeper;
   reclaimer: Reclaimer;
+  pools: Pick<Pools, 'watch'>;
   clock: Clock;
   log: Log;
   journalKeep: { ageMs: number; bytes: number };
@@ -88,6 +90,7 @@ export class Heartbeat {
     if (ledger.outOfSpace) ledger.recoverSpace();
     await keeper.usage.save(nowMs);
     await this.#watch();
+    await this.#parts.pools.watch();
     if (nowMs >= this.#trimAtMs) {
       this.#trimAtMs = nowMs + TRIM_MS;
       await this.#trim(nowMs);

@@ -10,6 +10,7 @@ import {
   addUsage,
   DEFAULT_LOT_ID,
   grantBytes,
+  inPoolOf,
   isReservation,
   type Lot,
   type LotId,
@@ -29,7 +30,7 @@ import type { Log } from '../log.js';
 import type { By, CheckReport, Commands, Progress, ReserveOptions } from '../views/host.js';
 import { Changer, type Making } from './changer.js';
 import { journalDifferences, reportOf } from './check.js';
-import type { CountResult, Engine } from './engine.js';
+import { type CountResult, type Engine, MAIN_POOL } from './engine.js';
 import { PathLocks } from './path-locks.js';
 import { Phases } from './phases.js';
 import { type Place, Places } from './places.js';
@@ -60,7 +61,7 @@ export interface Judged {
 }
 
 /** The lots of one mount. A command holds its path (or all) from the look-up to the acknowledgement. */
-export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' | 'reserve' | 'space'> {
+export class Keeper implements Pick<Commands, 'extend' | 'release' | 'check'> {
   readonly book = new LotBook();
   readonly usage: UsageLog;
   readonly phases: Phases;
@@ -135,7 +136,7 @@ export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' 
   }
 
   #checkEverFits({ shown }: Place, bytes: number, around: LotId, by: By): void {
-    const { capacityBytes, marginBytes } = this.parts.engine.pool();
+    const { capacityBytes, marginBytes } = this.parts.engine.pool(this.book.get(around)?.pool ?? MAIN_POOL);
     let most = capacityBytes - marginBytes;
     let where = 'the pool';
     const seen = this.#seenBy(by);
@@ -375,6 +376,7 @@ export class Keeper implements Omit<Commands, 'importBlobs' | 'lot' | 'reclaim' 
       parents: around === DEFAULT_LOT_ID ? [] : [around],
       paths: [recursivePath(place.path)],
       policy: { ...NO_POLICY, createdAtMs: clock(), ...policy },
+      ...inPoolOf(this.book.get(around)),
     };
     if (this.book.named(lot.name) !== undefined) throw new VreserveError('LOT_EXISTS', { lot: lot.name });
     const parent = around === DEFAULT_LOT_ID ? undefined : this.book.must(around).name;

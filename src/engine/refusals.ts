@@ -48,6 +48,8 @@ export function refused(refusal: Refusal, asked: Asked, nameOf: (lot: LotId) => 
       });
     }
     case 'EXDEV':
+      // The names of one file are of no lot's doing.
+      if (lot !== null) return new VreserveError('OTHER_POOL', { path: shown });
       return new VreserveError('SPLIT_NAMES', { path: shown, inTheWay: refusal.path ?? shown });
     case 'EEXIST':
       return new VreserveError('REAL_VRESERVE', { path: shown });

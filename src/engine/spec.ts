@@ -13,8 +13,9 @@ export function specOf(lot: Lot, lookup: LotLookup, nowMs: number): LotSpec {
 /** The same where the phase is known. */
 export function specIn({ setsAside, mayGrow }: LotPhase, lot: Lot): LotSpec {
   const { dedicatedBytes, opportunisticBytes, maxObjects } = lot.policy;
-  const { id, name, parents } = lot;
-  return { id, name, parents: [...parents], dedicatedBytes, opportunisticBytes, maxObjects, setsAside, mayGrow };
+  const { id, name, parents, pool } = lot;
+  const spec = { id, name, parents: [...parents], dedicatedBytes, opportunisticBytes, maxObjects, setsAside, mayGrow };
+  return pool === undefined ? spec : { ...spec, pool };
 }
 
 /** The paths of the mount that the lot owns or excludes. */

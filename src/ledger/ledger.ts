@@ -3,6 +3,7 @@
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import type { Lot, LotId, LotUsage } from '../core/lot.js';
+import type { Graft, Pool, PoolId } from '../core/pool.js';
 import type { Space } from '../core/space.js';
 import type { Settled, WaitingRow } from '../core/waiting.js';
 
@@ -57,6 +58,14 @@ export interface Ledger {
   readonly endedCleanly: boolean | null;
 
   load(): Promise<LedgerContents>;
+  /** The pools beside the main one, what is grafted of them, and what this mount's are known by. */
+  loadPools(): Promise<{ mountId: string; pools: Pool[]; grafts: Graft[] }>;
+  /** A new pool; returns it with its number. */
+  addPool(pool: Omit<Pool, 'id'>, events: readonly JournalEvent[]): Promise<Pool>;
+  updatePool(pool: Pool, events: readonly JournalEvent[]): Promise<void>;
+  removePool(id: PoolId, events: readonly JournalEvent[]): Promise<void>;
+  putGraft(graft: Graft, events: readonly JournalEvent[]): Promise<void>;
+  dropGraft(path: string, events: readonly JournalEvent[]): Promise<void>;
   /** A number for a new lot, never given before to a lot that was added. */
   newLotId(): Promise<LotId>;
   /** Lots that are made or changed, with their first usage (a lot without keeps its own), and lots that go; the request that it decides. */

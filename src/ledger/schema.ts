@@ -80,4 +80,22 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   `,
   SPACES_TABLE,
+  `
+  -- Pools beside the backing directory, whose number is 0; null takes the defaults.
+  CREATE TABLE pools (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    directory TEXT NOT NULL,
+    type TEXT NOT NULL,
+    capacity_bytes INTEGER,
+    margin_bytes INTEGER
+  ) STRICT;
+  -- Directories of pools that are served in the place of an empty directory of the mount; relative to the pool's.
+  CREATE TABLE grafts (
+    path TEXT PRIMARY KEY,
+    pool_id INTEGER NOT NULL REFERENCES pools (id),
+    directory TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  ALTER TABLE lots ADD COLUMN pool_id INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

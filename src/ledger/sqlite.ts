@@ -7,6 +7,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { LotChange } from '../core/book.js';
 import type { JournalEvent } from '../core/events.js';
 import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
+import type { Graft, Pool, PoolId } from '../core/pool.js';
 import type { Space } from '../core/space.js';
 import type { Settled, WaitingRow } from '../core/waiting.js';
 import { Ballast } from './ballast.js';
@@ -14,6 +15,7 @@ import { GroupCommit } from './group.js';
 import { Journal } from './journal.js';
 import type { JournalPiece, JournalRange, Ledger, LedgerContents, ReportedUsage, SavedUsage, TrimLimits } from './ledger.js';
 import { type OpenedFile, openLedgerFile, openMemoryLedger } from './open.js';
+import { PoolTables } from './pools.js';
 import { SpacesTable } from './spaces.js';
 import { LotTables } from './tables.js';
 import { WaitingTable } from './waiting.js';
@@ -66,6 +68,7 @@ class SqliteLedger implements Ledger {
   readonly #journal: Journal;
   readonly #tables: LotTables;
   readonly #waiting: WaitingTable;
+  readonly #pools: PoolTables;
   readonly #spaces: SpacesTable;
   readonly #setState: Statement;
   /** A copy of a ledger that cannot be written, removed at the end. */
@@ -78,6 +81,7 @@ class SqliteLedger implements Ledger {
     this.#journal = new Journal(db);
     this.#tables = new LotTables(db);
     this.#waiting = new WaitingTable(db);
+    this.#pools = new PoolTables(db);
     this.#spaces = new SpacesTable(db);
     this.#group = new GroupCommit(db, ballast, () => this.#journal.forget());
     this.#setState = db.prepare(
@@ -94,6 +98,46 @@ class SqliteLedger implements Ledger {
 
   async load(): Promise<LedgerContents> {
     return { ...this.#tables.load(), waiting: this.#waiting.load(), lastLineAtMs: this.#journal.lastAtMs() };
+  }
+
+  async loadPools(): Promise<{ mountId: string; pools: Pool[]; grafts: Graft[] }> {
+    let mountId = '';
+    await this.#group.run(() => {
+      mountId = this.#pools.mountId();
+    });
+    return { mountId, ...this.#pools.load() };
+  }
+
+  async addPool(pool: Omit<Pool, 'id'>, events: readonly JournalEvent[]): Promise<Pool> {
+    let id = 0;
+    await this.#group.run(() => {
+      id = this.#pools.add(pool);
+      this.#journal.append(events);
+    });
+    return { ...pool, id };
+  }
+
+  updatePool(pool: Pool, events: readonly JournalEvent[]): Promise<void> {
+    return this.#both(() => this.#pools.update(pool), events);
+  }
+
+  removePool(id: PoolId, events: readonly JournalEvent[]): Promise<void> {
+    return this.#both(() => this.#pools.remove(id), events);
+  }
+
+  putGraft(graft: Graft, events: readonly JournalEvent[]): Promise<void> {
+    return this.#both(() => this.#pools.putGraft(graft), events);
+  }
+
+  dropGraft(path: string, events: readonly JournalEvent[]): Promise<void> {
+    return this.#both(() => this.#pools.dropGraft(path), events);
+  }
+
+  #both(work: () => void, events: readonly JournalEvent[]): Promise<void> {
+    return this.#group.run(() => {
+      work();
+      this.#journal.append(events);
+    });
   }
 
   async newLotId(): Promise<LotId> {

@@ -3,6 +3,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import type { LotChange } from '../core/book.js';
 import type { Lot, LotId, LotPath } from '../core/lot.js';
+import { MAIN_POOL_ID } from '../core/pool.js';
 import type { LedgerContents, ReportedUsage, SavedUsage } from './ledger.js';
 
 interface LotRow {
@@ -17,12 +18,13 @@ interface LotRow {
   expires_at_ms: number | null;
   deletes_at_ms: number | null;
   self_parent: number;
+  pool_id: number;
 }
 
 /** In the order of `LotValues`. */
 const SELECT_LOTS = `
   SELECT id, name, owner, confined_owner, dedicated_bytes, opportunistic_bytes, max_objects, created_at_ms, expires_at_ms,
-    deletes_at_ms, self_parent, usage.bytes, usage.objects
+    deletes_at_ms, self_parent, usage.bytes, usage.objects, pool_id
   FROM lots JOIN usage ON usage.lot_id = lots.id ORDER BY id`;
 
 type LotValues = [
@@ -39,6 +41,7 @@ type LotValues = [
   selfParent: number,
   bytes: number,
   objects: number,
+  poolId: number,
 ];
 
 const NONE: readonly never[] = [];
@@ -62,7 +65,7 @@ export class LotTables {
     this.#db = db;
     this.#putLot = db.prepare(
       `INSERT INTO lots VALUES (@id, @name, @owner, @confined_owner, @dedicated_bytes, @opportunistic_bytes, @max_objects,
-         @created_at_ms, @expires_at_ms, @deletes_at_ms, @self_parent)
+         @created_at_ms, @expires_at_ms, @deletes_at_ms, @self_parent, @pool_id)
        ON CONFLICT (id) DO UPDATE SET owner = @owner, confined_owner = @confined_owner, dedicated_bytes = @dedicated_bytes,
          opportunistic_bytes = @opportunistic_bytes, max_objects = @max_objects, created_at_ms = @created_at_ms,
          expires_at_ms = @expires_at_ms, deletes_at_ms = @deletes_at_ms, self_parent = @self_parent`,
@@ -157,7 +160,7 @@ export class LotTables {
   }
 }
 
-function rowOf({ id, name, owner, confinedOwner, selfParent, policy }: Lot): LotRow {
+function rowOf({ id, name, owner, confinedOwner, selfParent, policy, pool = MAIN_POOL_ID }: Lot): LotRow {
   return {
     id,
     name,
@@ -170,6 +173,7 @@ function rowOf({ id, name, owner, confinedOwner, selfParent, policy }: Lot): Lot
     expires_at_ms: policy.expiresAtMs,
     deletes_at_ms: policy.deletesAtMs,
     self_parent: Number(selfParent),
+    pool_id: pool,
   };
 }
 
@@ -183,6 +187,7 @@ function lotOf(row: LotValues, parents: readonly LotId[], paths: readonly LotPat
     selfParent: selfParent === 1,
     parents,
     paths,
+    ...(row[13] === MAIN_POOL_ID ? {} : { pool: row[13] }),
     policy: {
       dedicatedBytes: dedicated,
       opportunisticBytes: opportunistic,

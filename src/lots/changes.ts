@@ -15,6 +15,7 @@ import {
 import { VreserveError } from '../core/errors.js';
 import {
   DEFAULT_LOT_ID,
+  inPoolOf,
   isForeign,
   type Lot,
   type LotId,
@@ -53,6 +54,12 @@ export class LotChanges {
     this.#see = see;
   }
 
+  /** The lot in which a new one will lie: around its first path of the mount, else its first parent. */
+  #around(paths: readonly LotPath[], parents: readonly Lot[]): Lot | undefined {
+    const first = paths.find(({ path, exclude }) => !exclude && !isForeign(path));
+    return first === undefined ? parents[0] : this.#host.book.get(this.#host.around(first.path));
+  }
+
   add(json: AddLotJson): Promise<void> {
     return this.#change(json.lot_name, 'grant', async () => {
       const { book, rights } = this.#host;
@@ -72,6 +79,7 @@ export class LotChanges {
         parents: [...new Set(parents.map(({ id }) => id))],
         paths,
         policy: { ...NO_POLICY, ...policyOf(json.management_policy_attrs) },
+        ...inPoolOf(this.#around(paths, parents)),
       };
       return addLot(
         book,

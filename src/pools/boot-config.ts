@@ -118,7 +118,13 @@ function complete({ poolsDir, pools = 'all', devices, createIfNone, mount, cache
     if (twice !== undefined) throw usage(`pools has '${twice.name}' twice`);
   }
   for (const path of devices ?? []) checkDevicePath(path);
-  if (createIfNone !== undefined) checkPoolName(createIfNone.name);
+  if (createIfNone !== undefined) {
+    const { name } = createIfNone;
+    checkPoolName(name);
+    // Else the next start would not mount it.
+    if (pools !== 'all' && !pools.some((each) => each.name === name))
+      throw usage(`createIfNone.name '${name}' must be one of pools`);
+  }
   return {
     poolsDir: absolute('poolsDir', poolsDir ?? DEFAULT_POOLS_DIR),
     pools,

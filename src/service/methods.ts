@@ -2,10 +2,12 @@
 
 import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { HttpAddress } from '../core/http-address.js';
+import type { NamespaceLots, Namespaces } from '../core/namespace-layout.js';
 import type { BlobFiles, StoreLotsHost } from '../core/store-files.js';
 import type { HttpHost } from '../http/host.js';
 import type { SpaceDirectories } from '../spaces/host.js';
 import type { VolumeHost } from '../volumes/host.js';
+import type { ZdbOptions } from '../zdb/server.js';
 
 export interface Listening {
   address: HttpAddress;
@@ -20,6 +22,14 @@ export interface Sockets {
   http: Listening | null;
   /** Path of the socket for container engines. */
   volumePlugin: string | null;
+  /** For clients of namespaces. */
+  zdb: ZdbOptions | null;
+}
+
+/** Where it listens, with the ports that the system chose; null: nowhere. */
+export interface Listened {
+  http: HttpAddress | null;
+  zdb: HttpAddress | null;
 }
 
 /** What the mount has. */
@@ -27,12 +37,13 @@ export interface Serving {
   readOnly: boolean;
   /** null: no store. */
   store: { gcIntervalMs: number } | null;
+  namespaces: boolean;
 }
 
 /** Of the service process. */
-export interface ServiceMethods extends BlobFiles, SpaceDirectories {
-  /** Before `serve`, at most once: 503 until then. Returns where HTTP is, with the port that the system chose. Throws HTTP_FAILED. */
-  listen(sockets: Sockets): Promise<HttpAddress | null>;
+export interface ServiceMethods extends BlobFiles, SpaceDirectories, Namespaces {
+  /** Before `serve`, at most once: 503 until then. Throws HTTP_FAILED, ZDB_FAILED. */
+  listen(sockets: Sockets): Promise<Listened>;
   /** The mount is there. Returns what of it cannot be served, and why, one sentence each. */
   serve(serving: Serving): Promise<string[]>;
   /** Takes the blobs of a go-storage-server's data directory into the store. */
@@ -42,7 +53,7 @@ export interface ServiceMethods extends BlobFiles, SpaceDirectories {
 }
 
 /** Of the daemon. */
-export interface DaemonMethods extends HttpHost, StoreLotsHost, VolumeHost {
+export interface DaemonMethods extends HttpHost, StoreLotsHost, VolumeHost, NamespaceLots {
   /** Lines for its log. Told, not asked. */
   log(lines: string): void;
   /** Of the import that is under way. Told, not asked. */

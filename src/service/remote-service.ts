@@ -7,7 +7,7 @@ import { asVreserveError } from '../core/errors.js';
 import type { HttpAddress } from '../core/http-address.js';
 import { type Lines, type Log, linesOf } from '../log.js';
 import { Calls, type Remote } from '../process/calls.js';
-import type { DaemonMethods, ServiceMethods, Serving, Sockets } from './methods.js';
+import type { DaemonMethods, Listened, ServiceMethods, Serving, Sockets } from './methods.js';
 
 const NAME = 'the service process';
 
@@ -41,7 +41,7 @@ export class RemoteService {
   readonly #parts: RemoteServiceParts;
   /** The last that was started; it may have died. */
   #running: Running;
-  #address: HttpAddress | null;
+  #listened: Listened;
   /** null: the mount is not there yet. */
   #serving: Serving | null = null;
   /** Resolves when the process serves, or cannot. */
@@ -64,16 +64,21 @@ export class RemoteService {
     }
   }
 
-  private constructor(parts: RemoteServiceParts, running: Running, address: HttpAddress | null) {
+  private constructor(parts: RemoteServiceParts, running: Running, listened: Listened) {
     this.#parts = parts;
     this.#running = running;
-    this.#address = address;
+    this.#listened = listened;
     void this.#keep();
   }
 
   /** Where it listens: with the port that the system chose, which it keeps. null: nowhere. */
   get address(): HttpAddress | null {
-    return this.#address;
+    return this.#listened.http;
+  }
+
+  /** The same for namespaces. */
+  get zdbAddress(): HttpAddress | null {
+    return this.#listened.zdb;
   }
 
   /** What is wrong, one sentence each. */
@@ -146,10 +151,11 @@ export class RemoteService {
   async #begin(running: Running): Promise<void> {
     const { sockets, log } = this.#parts;
     // Where the system chose the port, it keeps it.
-    const http = sockets.http && { ...sockets.http, address: this.#address ?? sockets.http.address };
+    const http = sockets.http && { ...sockets.http, address: this.#listened.http ?? sockets.http.address };
+    const zdb = sockets.zdb && { ...sockets.zdb, address: this.#listened.zdb ?? sockets.zdb.address };
     try {
       const { other } = running.calls;
-      this.#address = await other.listen({ ...sockets, http });
+      this.#listened = await other.listen({ ...sockets, http, zdb });
       if (this.#serving !== null) await this.#serve(running, this.#serving);
       this.#trouble = null;
       log.info({ pid: running.child.pid }, 'the service process serves again');

@@ -10,6 +10,7 @@ import { callsWithDaemon } from '../process/for-daemon.js';
 import { readVersion } from '../version.js';
 import { Gate } from './gate.js';
 import type { DaemonMethods, ServiceMethods } from './methods.js';
+import { ServedNamespaces } from './served-namespaces.js';
 import { ServedSpaces } from './served-spaces.js';
 import { ServedStore } from './served-store.js';
 import { ToldLines } from './told-lines.js';
@@ -29,11 +30,13 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
   const lines = new ToldLines((text) => calls.tell('log', text));
   const log = logTo(lines, logLevel);
   const store = new ServedStore({ mountpoint, daemon, log, onImport: (progress) => calls.tell('importProgress', progress) });
+  const namespaces = new ServedNamespaces({ mountpoint, daemon, log, patienceMs: PATIENCE_MS });
   const spaces = new ServedSpaces(mountpoint, log);
   let http: HttpService | null = null;
   let plugin: VolumePlugin | null = null;
   const methods: ServiceMethods = {
     ...store.files,
+    ...namespaces.methods,
     ...spaces.methods,
     listen: async (sockets) => {
       const options = { log, version: readVersion(), patienceMs: PATIENCE_MS };
@@ -42,13 +45,15 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
         http = await HttpService.forMount(gated(daemon), { ...options, ...sockets.http, mountpoint }, routes);
       }
       if (sockets.volumePlugin !== null) plugin = await VolumePlugin.listen(sockets.volumePlugin, options);
-      return http?.address ?? null;
+      const zdb = sockets.zdb === null ? null : await namespaces.listen(sockets.zdb);
+      return { http: http?.address ?? null, zdb };
     },
-    serve: async ({ readOnly, store: storing }) => {
+    serve: async ({ readOnly, store: storing, namespaces: isZdb }) => {
       await spaces.open(readOnly);
       const troubles = [
         storing === null ? null : await store.open({ ...storing, readOnly }),
         (await plugin?.serve({ host: daemon, mountpoint, readOnly, log })) ?? null,
+        isZdb ? await namespaces.open() : null,
       ];
       http?.serve();
       return troubles.filter((trouble) => trouble !== null);
@@ -56,7 +61,7 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
     importBlobs: (dir) => store.import(dir),
     finish: async (withinMs) => {
       const late = AbortSignal.timeout(withinMs);
-      await Promise.all([http?.finish(late), plugin?.finish(late)]);
+      await Promise.all([http?.finish(late), plugin?.finish(late), namespaces.close()]);
       await Promise.all([store.close(), spaces.close()]);
       lines.flush();
     },

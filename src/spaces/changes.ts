@@ -1,12 +1,23 @@
 // Making, resizing and removing spaces, step by step: killed between any two, the next start undoes it or goes on, and no space is half.
 //
-// Making: a record that it has begun; the lot, which is the admission; the directory; the record that it is over.
+// Making: a record that it has begun; the directory; the lot, which is the admission; the record that it is over.
 // Removing: a record that it has begun; the lot and all that is bound below it; the directory out of sight; the record goes; its files.
+// In another pool than the main one the directory at its path stays empty, and the pool's own is served there: from before there is a
+// lot until after it has gone.
 // A size is one transaction of the ledger.
 
 import { formatCount, formatExactBytes } from '../core/bytes.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
-import { type Enforcer, noRoom, poolsFor, type Space, type SpacePolicy, type SpacePool, spacePath } from '../core/space.js';
+import {
+  type Enforcer,
+  MAIN_POOL_ID,
+  noRoom,
+  poolsFor,
+  type Space,
+  type SpacePolicy,
+  type SpacePool,
+  spacePath,
+} from '../core/space.js';
 import type { By } from '../views/host.js';
 import type { SpaceDirectories, SpaceHost, SpaceLog } from './host.js';
 
@@ -67,10 +78,11 @@ export class SpaceChanges {
   /** As Spaces.recover. */
   async recover(): Promise<void> {
     const { host, log } = this.#parts;
-    for (const { name, state, path } of this.all()) {
-      if (state === 'ready' && host.hasDirectory(path)) continue;
+    for (const space of this.all()) {
+      const { name, state } = space;
+      if (state === 'ready' && this.#isWhole(space)) continue;
       try {
-        if (state === 'ready') await this.#makeDirectory(path);
+        if (state === 'ready') await this.#makeDirectory(space);
         else await this.settle(name);
         log.warn({ space: name, state }, 'a space was left half, and was mended');
       } catch (error) {
@@ -130,6 +142,13 @@ export class SpaceChanges {
     const pid = await directories.spaceUser(space.path);
     if (pid !== null) throw new VreserveError('SPACE_IN_USE', { name, reason: `process ${pid} has it mounted` });
     await this.#put({ ...space, state: 'deleting' });
+    try {
+      if (isElsewhere(space)) await host.detach(space);
+    } catch (error) {
+      // Nothing has been taken from it yet.
+      await this.#put(space);
+      throw error;
+    }
     await this.#goOnRemoving(space, by);
     log.info({ space: name, path: space.path }, 'space deleted');
     return true;
@@ -142,25 +161,24 @@ export class SpaceChanges {
     const { host, self } = this.#parts;
     if (space.state === 'deleting') await this.#goOnRemoving(space, self);
     else if (host.bytesOf(space.lotId) === null) await this.#undo(space, true);
-    else {
-      // Its bytes are set aside: what is missing is its directory at most.
-      await this.#makeDirectory(space.path);
-      await this.#put({ ...space, state: 'ready' });
-    }
+    // Its bytes are set aside, which is the last step.
+    else await this.#put({ ...space, state: 'ready' });
     this.#troubles.delete(name);
   }
 
   /** Who has removed the directory by hand gets a new one. */
-  async mendDirectory({ name, path }: Space): Promise<void> {
-    if (this.#parts.host.hasDirectory(path)) return;
-    await this.#makeDirectory(path);
-    this.#troubles.delete(name);
+  async mendDirectory(space: Space): Promise<void> {
+    if (this.#isWhole(space)) return;
+    await this.#makeDirectory(space);
+    this.#troubles.delete(space.name);
   }
 
   /** Waits until the files of what was removed are gone, at most so long. False: there was nothing to wait for. */
   async cleared(mostMs: number): Promise<boolean> {
     if (!this.#mayBeClearing) return false;
-    return (await this.#parts.host.directories()).spacesCleared(mostMs);
+    const { host } = this.#parts;
+    const here = host.directories().then((directories) => directories.spacesCleared(mostMs));
+    return (await Promise.all([here, host.discarded(mostMs)])).some((isCleared) => isCleared);
   }
 
   /** First come, first served: who waits for bytes of the pool comes first. */
@@ -201,15 +219,13 @@ export class SpaceChanges {
     const lotId = await host.newLotId();
     const space: Space = { name, lotId, path, pool: pool.id, policy, enforce, isHidden, state: 'creating' };
     await this.#put(space);
-    let isOurs = false;
+    let isOurs = true;
     try {
-      await host.admit(space, bytes, by);
       const directories = await host.directories();
-      isOurs = true;
-      if (!(await directories.makeSpace(path))) {
-        isOurs = false;
-        throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something is there already' });
-      }
+      isOurs = await directories.makeSpace(path);
+      if (!isOurs) throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something is there already' });
+      if (isElsewhere(space)) await host.attach(space);
+      await host.admit(space, bytes, by);
       const ready: Space = { ...space, state: 'ready' };
       await this.#put(ready);
       return ready;
@@ -225,8 +241,12 @@ export class SpaceChanges {
   /** `isOurs`: what is at the path. What somebody has put there all the same is not thrown away. */
   async #undo(space: Space, isOurs: boolean): Promise<void> {
     const { host, self } = this.#parts;
-    if (isOurs && host.hasDirectory(space.path)) await (await host.directories()).unmakeSpace(space.path);
     if (host.bytesOf(space.lotId) !== null) await host.free(space, self);
+    if (isElsewhere(space)) {
+      await host.detach(space);
+      await host.discard(space);
+    }
+    if (isOurs && host.hasDirectory(space.path)) await (await host.directories()).unmakeSpace(space.path);
     await this.#forget(space);
   }
 
@@ -235,6 +255,13 @@ export class SpaceChanges {
     const { host } = this.#parts;
     const directories: SpaceDirectories = await host.directories();
     this.#mayBeClearing = true;
+    if (isElsewhere(space)) {
+      await host.detach(space);
+      await host.free(space, by);
+      await host.discard(space);
+      await directories.unmakeSpace(space.path);
+      return this.#forget(space);
+    }
     for (let tries = 1; ; tries++) {
       await host.free(space, by);
       try {
@@ -247,7 +274,12 @@ export class SpaceChanges {
     await this.#forget(space);
   }
 
-  async #makeDirectory(path: string): Promise<void> {
+  /** One in another pool is served from there or not at all: nobody can take that away. */
+  #isWhole(space: Space): boolean {
+    return isElsewhere(space) || this.#parts.host.hasDirectory(space.path);
+  }
+
+  async #makeDirectory({ path }: Space): Promise<void> {
     const isNew = await (await this.#parts.host.directories()).makeSpace(path);
     if (isNew || this.#parts.host.hasDirectory(path)) return;
     throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something else is there' });
@@ -270,6 +302,10 @@ export class SpaceChanges {
     this.#troubles.delete(name);
     host.keep(lotId, false);
   }
+}
+
+function isElsewhere({ pool }: Space): boolean {
+  return pool !== MAIN_POOL_ID;
 }
 
 /** What is told of a size that is less than what is there. */

@@ -39,6 +39,17 @@ export interface SpaceHost {
   pools(): SpacePool[];
   /** How many requests wait for bytes of the pool, and come first. */
   waiting(): number;
+  /**
+   * Of a space in another pool than the main one: its directory in the pool is made where it is missing, and served at its path, where
+   * there is an empty directory. Throws SYSTEM.
+   */
+  attach(space: Space): Promise<void>;
+  /** It is served no longer, and the empty directory is there again. Throws SPACE_IN_USE where files of it are open. */
+  detach(space: Space): Promise<void>;
+  /** Takes what it holds in its pool away; its files are removed afterwards. */
+  discard(space: Space): Promise<void>;
+  /** As `spacesCleared`, in the other pools. */
+  discarded(mostMs: number): Promise<boolean>;
   /** Makes the lot of a new space. Throws NO_SPACE, and what `freshPlace` does. */
   admit(space: Space, bytes: number, by: By): Promise<void>;
   /** Throws NO_SPACE, BELOW_USE, BELOW_CHILDREN. */
@@ -49,7 +60,7 @@ export interface SpaceHost {
   bytesOf(lot: LotId): SpaceBytes | null;
   /** Whether there is a directory at the path of the mount. */
   hasDirectory(path: string): boolean;
-  /** Whether what was removed waits to be cleared away. */
+  /** Whether what was removed waits to be cleared away. In other pools than the main one that begins now. */
   hasGarbage(): boolean;
   /** Who does what is done in the mount: started where it is not there yet. Throws ENDING. */
   directories(): Promise<SpaceDirectories>;

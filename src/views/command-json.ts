@@ -4,6 +4,7 @@ import { checkBytes, parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
 import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
+import { NAMESPACE_FIELDS, namespaceCommand } from './namespace-command.js';
 import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
 import { SPACE_OPTIONS, spaceRequest } from './space-command.js';
 
@@ -12,11 +13,13 @@ const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
   reserve: ['path', 'bytes', 'wait', ...RESERVE_OPTIONS],
   extend: ['path', 'bytes'],
   release: ['path'],
+  ns: NAMESPACE_FIELDS,
   report: [],
   import: ['dir', 'progress'],
   check: ['repair', 'progress'],
   reclaim: ['apply', 'low', 'progress'],
   lot: ['name', 'word', 'json', 'flags'],
+  pool: ['name', 'words'],
   space: ['do', 'name', 'bytes', 'all', ...SPACE_OPTIONS],
 };
 
@@ -52,6 +55,8 @@ export function commandFrom(value: unknown): ControlCommand {
       return { cmd, path: textField(fields, 'path'), bytes: bytesField(fields) };
     case 'release':
       return { cmd, path: textField(fields, 'path') };
+    case 'ns':
+      return { cmd, request: namespaceCommand(fields) };
     case 'space':
       return { cmd, request: spaceRequest(fields) };
     case 'report':
@@ -62,11 +67,13 @@ export function commandFrom(value: unknown): ControlCommand {
       return { cmd, repair: flagField(fields, 'repair'), progress: flagField(fields, 'progress') };
     case 'reclaim':
       return { cmd, apply: flagField(fields, 'apply'), low: percentField(fields), progress: flagField(fields, 'progress') };
+    case 'pool':
+      return { cmd, request: { name: textField(fields, 'name'), words: textsField(fields, 'words') } };
     case 'lot': {
       const word = fields.word === undefined || fields.word === null ? null : textField(fields, 'word');
       return {
         cmd,
-        request: { name: textField(fields, 'name'), word, json: fields.json ?? undefined, flags: flagsField(fields) },
+        request: { name: textField(fields, 'name'), word, json: fields.json ?? undefined, flags: textsField(fields, 'flags') },
       };
     }
   }
@@ -100,9 +107,10 @@ function percentField({ low }: Record<string, unknown>): number | null {
   return parsePercent(low);
 }
 
-function flagsField({ flags = [] }: Record<string, unknown>): string[] {
-  if (Array.isArray(flags) && flags.every((flag) => typeof flag === 'string')) return flags;
-  throw bad('"flags" must be a list of texts');
+function textsField(fields: Record<string, unknown>, name: string): string[] {
+  const texts = fields[name] ?? [];
+  if (Array.isArray(texts) && texts.every((text) => typeof text === 'string')) return texts;
+  throw bad(`"${name}" must be a list of texts`);
 }
 
 function flagField(fields: Record<string, unknown>, name: string): boolean {

@@ -2,7 +2,7 @@
 
 import { commandFromJson } from './command-json.js';
 import { commandFromWords } from './command-words.js';
-import type { LotRequest, ReserveOptions, SpaceRequest } from './host.js';
+import type { LotRequest, NamespaceCommand, PoolRequest, ReserveOptions, SpaceRequest } from './host.js';
 
 /** A command as it was understood. Paths are not checked yet. */
 export type ControlCommand =
@@ -11,6 +11,8 @@ export type ControlCommand =
   | { cmd: 'extend'; path: string; bytes: number }
   | { cmd: 'release'; path: string }
   | { cmd: 'lot'; request: LotRequest }
+  | { cmd: 'pool'; request: PoolRequest }
+  | { cmd: 'ns'; request: NamespaceCommand }
   | { cmd: 'space'; request: SpaceRequest }
   | { cmd: 'report' }
   /** `dir`: of the host, absolute. */

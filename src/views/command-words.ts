@@ -4,7 +4,8 @@ import { parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
 import { parsePercent } from '../core/percent.js';
 import type { ControlCommand } from './command-line.js';
-import type { LotRequest } from './host.js';
+import type { LotRequest, NamespaceCommand } from './host.js';
+import { namespaceCommand } from './namespace-command.js';
 import { RESERVE_OPTIONS, reserveOptions, waitOption } from './reserve-options.js';
 import { SPACE_OPTIONS, spaceRequest } from './space-command.js';
 import { splitWords } from './split-words.js';
@@ -43,6 +44,12 @@ export function commandFromWords(line: string): ControlCommand {
     }
     case 'release':
       return { cmd: 'release', path: exactly(1, parse(rest, [], []).words, 'release PATH')[0] };
+    case 'pool': {
+      const [name = '', ...words] = parse(rest, [], []).words;
+      return { cmd: 'pool', request: { name, words } };
+    }
+    case 'ns':
+      return { cmd: 'ns', request: namespaceFromWords(rest) };
     case 'space': {
       const { words, options } = parse(rest, SPACE_OPTIONS, ['all']);
       const [verb, name, bytes, more] = words;
@@ -74,6 +81,20 @@ export function commandFromWords(line: string): ControlCommand {
     default:
       throw new VreserveError('UNKNOWN_COMMAND', { command: (all[0] ?? '').slice(0, 40) });
   }
+}
+
+const NAMESPACE_USAGE = 'ns list | info NAME | release NAME | reserve NAME BYTES [--mode user|seq] [--public]';
+
+/** A password is given as JSON, or by vreserve ns. */
+function namespaceFromWords([action = '', ...rest]: readonly string[]): NamespaceCommand {
+  const { words, options } = parse(rest, ['mode'], ['public']);
+  if (action !== 'reserve') {
+    if (Object.keys(options).length > 0) throw bad(`write: ${NAMESPACE_USAGE}`);
+    if (action === 'list') exactly(0, words, NAMESPACE_USAGE);
+    return namespaceCommand({ action, ...(action === 'list' ? {} : { namespace: exactly(1, words, NAMESPACE_USAGE)[0] }) });
+  }
+  const [namespace, bytes] = exactly(2, words, NAMESPACE_USAGE);
+  return namespaceCommand({ action, namespace, bytes, ...options });
 }
 
 /** After `lot`: the function, options, and a word or JSON, which is taken as it is up to the end of the line. */

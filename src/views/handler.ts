@@ -4,12 +4,14 @@ import { parseBytes } from '../core/bytes.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_ID, type LotId } from '../core/lot.js';
+import { NAMESPACE_VIEW } from '../core/namespace-layout.js';
 import type { Snapshot } from '../core/snapshot.js';
 import { STORE_DIRECTORY } from '../core/store-layout.js';
 import type { VirtualNode, VirtualReply, VirtualRequest } from '../engine/engine.js';
 import type { Log } from '../log.js';
 import { ControlFile } from './control.js';
 import type { Host } from './host.js';
+import { isOfNamespaces, type NamespaceView } from './namespace-view.js';
 import type { OpenFile } from './open-file.js';
 import { commandRunner } from './run.js';
 import { lineSeenFrom } from './scoped-line.js';
@@ -27,6 +29,8 @@ export interface HandlerParts {
   users: Users;
   /** null: there is no store. */
   store: StoreView | null;
+  /** null: there are none. */
+  namespaces: NamespaceView | null;
   reply: (token: number, reply: VirtualReply) => void;
 }
 
@@ -72,17 +76,19 @@ export class ViewHandler {
   async #answer(request: Asked): Promise<VirtualReply> {
     switch (request.op) {
       case 'lookup':
-        return this.#storeOf(request)?.lookup(request.path) ?? this.#lookup(request);
+        return (this.#storeOf(request) ?? this.#namespacesOf(request))?.lookup(request.path) ?? this.#lookup(request);
       case 'list': {
         const store = this.#storeOf(request);
         if (store !== null) return store.list();
+        const namespaces = this.#namespacesOf(request);
+        if (namespaces !== null) return namespaces.list(request.path);
         const entry = this.#entry(request);
         if (entry.kind !== 'directory') return { errno: 'ENOTDIR' };
         return { names: [...entry.list(), ...this.#more(request)] };
       }
       case 'content': {
-        const store = this.#storeOf(request);
-        if (store !== null) return store.content(request.path);
+        const file = this.#storeOf(request) ?? this.#namespacesOf(request);
+        if (file !== null) return file.content(request.path);
         const entry = this.#entry(request);
         return entry.kind === 'snapshot' ? { data: Buffer.from(await entry.render()) } : { errno: 'EINVAL' };
       }
@@ -133,13 +139,20 @@ export class ViewHandler {
 
   /** What the table of the tree does not have. */
   #more({ scope, path }: Request<'list'>): { name: string; kind: VirtualNode['kind'] }[] {
-    const hasStore = path === '' && scope === DEFAULT_LOT_ID && this.#parts.store !== null;
-    return hasStore ? [{ name: STORE_DIRECTORY, kind: 'directory' }] : [];
+    if (path !== '' || scope !== DEFAULT_LOT_ID) return [];
+    const { store, namespaces } = this.#parts;
+    const names = [...(store === null ? [] : [STORE_DIRECTORY]), ...(namespaces === null ? [] : [NAMESPACE_VIEW])];
+    return names.map((name) => ({ name, kind: 'directory' }));
   }
 
   /** What answers for the path; null where it is not in the store. */
   #storeOf({ scope, path }: { scope: LotId; path: string }): StoreView | null {
     return scope === DEFAULT_LOT_ID && isOfStore(path) ? this.#parts.store : null;
+  }
+
+  /** The same for namespaces. */
+  #namespacesOf({ scope, path }: { scope: LotId; path: string }): NamespaceView | null {
+    return scope === DEFAULT_LOT_ID && isOfNamespaces(path) ? this.#parts.namespaces : null;
   }
 
   #store(request: { scope: LotId; path: string }): StoreView {

@@ -3,6 +3,7 @@
 import type { ImportProgress, ImportReport } from '../core/blob-import.js';
 import type { Lot, LotId } from '../core/lot.js';
 import type { Scope } from '../core/lots-seen.js';
+import type { NamespaceInfo, NamespaceMode } from '../core/namespace-layout.js';
 import type { Snapshot } from '../core/snapshot.js';
 import type { DiskType, Enforcer, SpacePolicy, SpaceState } from '../core/space.js';
 import type { Past } from '../core/usage.js';
@@ -110,6 +111,18 @@ export interface LotRequest {
   flags: readonly string[];
 }
 
+/** A command on pools: `add`, `remove`, `list`. */
+export interface PoolRequest {
+  name: string;
+  words: readonly string[];
+}
+
+/** A command on key-value namespaces. `bytes`: payload. */
+export type NamespaceCommand =
+  | { action: 'reserve'; namespace: string; bytes: number; mode: NamespaceMode; password: string | null; isPublic: boolean }
+  | { action: 'release' | 'info'; namespace: string }
+  | { action: 'list' };
+
 /** A command on spaces, checked. Bytes are at least 1. */
 export type SpaceRequest =
   /** `at`: in the mount; null: below `/spaces`. */
@@ -151,12 +164,16 @@ export interface Commands {
   release(path: string, by: By): Promise<Lot | null>;
   /** One of LotMan's functions; what it answers is JSON, undefined where it only does something. */
   lot(request: LotRequest, by: By): Promise<unknown>;
+  /** One on pools; what it answers is JSON. */
+  pool(request: PoolRequest, by: By): Promise<unknown>;
   /** What to delete until the pool is filled to the fraction `low`, null: the mount's; with `apply` it is deleted. */
   reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
   /** Makes, changes, removes and shows spaces. */
   space(request: SpaceRequest, by: By): Promise<SpaceResult>;
   /** Takes the blobs of a go-storage-server's data directory of the host into the store. */
   importBlobs(dir: string, by: By, onProgress: (progress: ImportProgress) => void): Promise<ImportReport>;
+  /** Makes or removes a namespace, or tells of them: of one, or of all by name. */
+  namespaces(command: NamespaceCommand, by: By): Promise<NamespaceInfo | NamespaceInfo[]>;
   /** Counts the backing and compares; `repair` corrects what differs. */
   check(repair: boolean, by: By, onProgress: (progress: Progress) => void): Promise<CheckReport>;
 }

@@ -4,7 +4,7 @@ import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_ID, grantBytes, type LotPath, type LotUsage, ownPath, UNLIMITED } from '../core/lot.js';
 import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
-import type { DaemonSnapshot, PoolSnapshot, Snapshot, WaitingSnapshot } from '../core/snapshot.js';
+import type { DaemonSnapshot, PoolRow, PoolSnapshot, Snapshot, WaitingSnapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
 /** A lot for programs. `usedBytes` and `objects` count the lots below it too; `opportunisticBytes` -1 is unlimited. */
@@ -60,6 +60,8 @@ export interface Report {
   atMs: number;
   daemon: DaemonSnapshot;
   pool: PoolSnapshot;
+  /** Those beside the main one. */
+  pools: readonly PoolRow[];
   /** `ok`, or what is wrong. */
   health: string;
   /** The default lot first, then by name. */
@@ -67,11 +69,12 @@ export interface Report {
   waiting: WaitingJson[];
 }
 
-export function reportJson({ atMs, daemon, pool, lots, waiting, troubles }: Snapshot, userName: UserName): Report {
+export function reportJson({ atMs, daemon, pool, pools, lots, waiting, troubles }: Snapshot, userName: UserName): Report {
   return {
     atMs,
     daemon,
     pool,
+    pools,
     health: troubles.length === 0 ? 'ok' : troubles.join('; '),
     lots: lots.all().map((lot) => lotJson(lot, userName)),
     waiting: waiting.map((each) => waitingJson(each, lots, userName)),

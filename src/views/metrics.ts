@@ -30,7 +30,7 @@ const MOST_LOTS = 1000;
 export async function renderMetrics(snapshot: Snapshot): Promise<string> {
   const registry = new Registry();
   const registers = [registry];
-  const { daemon, pool } = snapshot;
+  const { daemon } = snapshot;
   new Gauge({ name: 'vreserve_info', help: 'The daemon.', labelNames: ['version', 'io', 'filesystem'], registers })
     .labels(daemon.version, daemon.io, daemon.filesystem)
     .set(1);
@@ -38,13 +38,28 @@ export async function renderMetrics(snapshot: Snapshot): Promise<string> {
   new Gauge({ name: 'vreserve_healthy', help: '1 when nothing is wrong.', registers }).set(
     snapshot.troubles.length === 0 ? 1 : 0,
   );
-  for (const [key, name, help] of POOL) new Gauge({ name: `vreserve_pool_${name}_bytes`, help, registers }).set(pool[key]);
+  poolGauges(snapshot, registers);
   new Gauge({ name: 'vreserve_lots', help: 'Lots, the default lot included.', registers }).set(snapshot.lots.count);
   const waiting = { name: 'vreserve_waiting_requests', help: 'Requests that wait for bytes.', registers };
   new Gauge(waiting).set(snapshot.waiting.length);
   lotGauges(snapshot.lots, registers);
   requestCounter(snapshot.requests, registers);
   return registry.metrics();
+}
+
+/** The main pool without a label, as it was when there was no other; the others by their names. */
+function poolGauges({ pool, pools }: Snapshot, registers: Registry[]): void {
+  for (const [key, name, help] of POOL) {
+    new Gauge({ name: `vreserve_pool_${name}_bytes`, help, registers }).set(pool[key]);
+    if (pools.length === 0) continue;
+    const labelled = { name: `vreserve_other_pool_${name}_bytes`, help, labelNames: ['pool'], registers };
+    const gauge = new Gauge(labelled);
+    for (const other of pools) gauge.labels(other.name).set(other[key]);
+  }
+  if (pools.length === 0) return;
+  const help = '1 when nothing in the pool can be used.';
+  const broken = new Gauge({ name: 'vreserve_other_pool_broken', help, labelNames: ['pool'], registers });
+  for (const other of pools) broken.labels(other.name).set(other.broken === null ? 0 : 1);
 }
 
 function lotGauges(seen: LotsSeen, registers: Registry[]): void {

@@ -16,6 +16,7 @@ This directory is made by the vreserve daemon. It is in no listing, and there by
                 a queue 'new', mkdir spool/NAME/QUEUE a queue; rm -r takes them away
   store/NAME    at the root of the mount: blobs. cp FILE store/NAME makes or replaces one when it is
                 closed, cat reads it, rm removes it; store/NAME.log tells what became of it
+  ns/NAME/      at the root of the mount, with --zdb: a key-value namespace; info and keys
   control       takes commands, one a line
 
 A reservation is a promise of bytes to a path: nobody else can take them, and what is below the

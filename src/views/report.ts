@@ -19,6 +19,18 @@ const LOT_COLUMNS: readonly Column[] = [
   { heading: 'EXPIRES', align: 'left' },
 ];
 
+const POOL_COLUMNS: readonly Column[] = [
+  { heading: 'POOL', align: 'left' },
+  { heading: 'TYPE', align: 'left' },
+  { heading: 'CAPACITY', align: 'right' },
+  { heading: 'USED', align: 'right' },
+  { heading: 'FREE', align: 'right' },
+  { heading: 'SET ASIDE', align: 'right' },
+  { heading: 'HEADROOM', align: 'right' },
+  { heading: 'IO', align: 'left' },
+  { heading: 'AT', align: 'left' },
+];
+
 const WAITING_COLUMNS: readonly Column[] = [
   { heading: 'WAITING', align: 'right' },
   { heading: 'PATH', align: 'left' },
@@ -36,6 +48,7 @@ const OWNER_WIDTH = 12;
 export function renderReport(snapshot: Snapshot, userName: UserName): string {
   const rows = snapshot.lots.all().map((lot) => lotRow(lot, snapshot.atMs, userName));
   const parts = [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)];
+  if (snapshot.pools.length > 0) parts.splice(4, 0, poolsTable(snapshot), '\n');
   if (snapshot.waiting.length > 0) parts.push('\n', waitingTable(snapshot, userName));
   return parts.join('');
 }
@@ -84,6 +97,22 @@ function poolLines({ pool }: Snapshot): string {
     .map(([name, bytes, note]) => `${name.padEnd(left)}  ${formatBytes(bytes).padStart(right)}  ${note}`.trimEnd())
     .map((line) => `${line}\n`)
     .join('');
+}
+
+/** Pools beside the main one, which has the lines above. */
+function poolsTable({ pools }: Snapshot): string {
+  const rows = pools.map((pool) => [
+    pool.name,
+    pool.type,
+    formatBytes(pool.capacityBytes),
+    formatBytes(pool.usedBytes),
+    formatBytes(pool.freeBytes),
+    formatBytes(pool.setAsideBytes),
+    formatBytes(pool.headroomBytes),
+    pool.broken === null ? pool.io : 'BROKEN',
+    shorten(printable(pool.directory), NAME_WIDTH),
+  ]);
+  return table(POOL_COLUMNS, rows);
 }
 
 function lotRow({ lot, used }: LotSnapshot, nowMs: number, userName: UserName): string[] {

@@ -33,6 +33,8 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
         const result = await commands.lot(command.request, by);
         return { ok: true, cmd: command.cmd, ...(result === undefined ? {} : { result }) };
       }
+      case 'pool':
+        return { ok: true, cmd: command.cmd, result: await commands.pool(command.request, by) };
       case 'space':
         return { ok: true, cmd: command.cmd, result: await commands.space(command.request, by) };
       case 'reclaim': {
@@ -42,6 +44,10 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
       case 'import': {
         const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'import', progress })) : () => {};
         return { ok: true, cmd: command.cmd, ...(await commands.importBlobs(command.dir, by, tell)) };
+      }
+      case 'ns': {
+        const answer = await commands.namespaces(command.request, by);
+        return { ok: true, cmd: command.cmd, ...(Array.isArray(answer) ? { namespaces: answer } : { namespace: answer }) };
       }
       case 'report':
         return { ok: true, cmd: command.cmd, ...reportJson(snapshot(), userName) };

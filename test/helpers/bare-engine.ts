@@ -43,7 +43,11 @@ async function serve({ data, mnt, passthrough, grantBytes }: BareOptions): Promi
   await engine.count(false, () => {});
   const calls: Calls = {
     usage: () => engine.usage(),
-    pool: () => engine.pool(),
+    pool: (id) => engine.pool(id),
+    addPool: (spec) => engine.addPool(spec),
+    removePool: (id) => engine.removePool(id),
+    graft: (path, pool, directory) => engine.graft(path, pool, directory),
+    ungraft: (path) => engine.ungraft(path),
     room: (id) => engine.room(id),
     requests: () => engine.requests(),
     reply: (token, reply) => engine.reply(token, reply),

@@ -13,7 +13,10 @@ export interface BareOptions {
 export const STORE = 2;
 
 /** What the parent may ask for. */
-export type Calls = Pick<Engine, 'usage' | 'reply' | 'unmount' | 'pool' | 'requests' | 'reshape' | 'room'> & {
+export type Calls = Pick<
+  Engine,
+  'usage' | 'reply' | 'unmount' | 'pool' | 'requests' | 'reshape' | 'room' | 'addPool' | 'removePool' | 'graft' | 'ungraft'
+> & {
   count(repair: boolean): ReturnType<Engine['count']>;
 };
 

@@ -9,6 +9,7 @@ import { confined, type Snapshot } from '../../src/core/snapshot.js';
 import type { Caller, LotId, VirtualReply, VirtualRequest } from '../../src/engine/engine.js';
 import { Heartbeat } from '../../src/engine/heartbeat.js';
 import { Keeper } from '../../src/engine/keeper.js';
+import { Pools } from '../../src/engine/pools.js';
 import { Reclaimer } from '../../src/engine/reclaimer.js';
 import { Rights } from '../../src/engine/rights.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
@@ -83,11 +84,13 @@ export async function controlPlane(
   const rows = await keeper.load();
   const line = mountLine(keeper, { allowOvertaking: options.allowOvertaking ?? false, keepMs: 1e12 });
   const reclaimer = new Reclaimer({ keeper, view: directory, high: null, low: 0.85 });
+  const pools = new Pools({ keeper, view: directory, backing: '/srv/data', mountpoint: '/mnt/data', diskType: () => null });
   const heartbeat = new Heartbeat({
     engine,
     ledger,
     keeper,
     reclaimer,
+    pools,
     clock,
     log,
     journalKeep: { ageMs: 1e12, bytes: 2 ** 40 },
@@ -107,6 +110,7 @@ export async function controlPlane(
       startedAtMs: AT_MS,
     },
     pool: engine.pool(),
+    pools: pools.rows(),
     lots: new LotsSeen(keeper.book, keeper, scope),
     waiting: line.list(),
     requests: engine.requests(),
@@ -121,7 +125,16 @@ export async function controlPlane(
         return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
       },
       inScope: (lot) => keeper.book.withDescendants(lot),
-      commands: mountCommands({ keeper, line, reclaimer, users, space: noStore, importBlobs: noStore }),
+      commands: mountCommands({
+        keeper,
+        line,
+        reclaimer,
+        pools,
+        users,
+        space: noStore,
+        importBlobs: noStore,
+        namespaces: noStore,
+      }),
       journal: ledger,
     },
     users,
@@ -129,6 +142,7 @@ export async function controlPlane(
     log,
     readOnly,
     store: null,
+    namespaces: null,
     reply: (token, reply) => engine.reply(token, reply),
   });
 

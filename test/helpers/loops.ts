@@ -1,16 +1,10 @@
 // Block devices of the test's own: loop devices over sparse files, detached however the test ends.
-import { constants } from 'node:fs';
-import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '../../src/core/errors.js';
-import { soon } from './columns.js';
 import { type Teardown, temporaryDirectory } from './mount.js';
-import { must, type Outcome, run, shell } from './run.js';
+import { must, run, shell } from './run.js';
 
 const MIB = 1024 ** 2;
-
-/** For what other tests have to end first. */
-const PATIENCE_MS = 120_000;
 
 /** What pools need of a device, and a bit. */
 export const DEVICE_BYTES = 300 * MIB;
@@ -47,7 +41,7 @@ export interface Loop {
   /** Its backing file. */
   file: string;
   bytes: number;
-  /** Of every byte on the device, and of where there are none. */
+  /** Of every byte on the device. */
   fingerprint(): Promise<string>;
   /** Takes it away, as somebody who pulls a disk. */
   detach(): Promise<void>;
@@ -56,46 +50,6 @@ export interface Loop {
 }
 
 /** A directory for files and pools, below which nothing stays mounted; and how to get devices. */
-/**
- * `vreserve` with these words, once no mount of the machine is dead: mkfs.btrfs gives up at one, and other tests kill daemons.
- * Tried again where one has died meanwhile.
- */
-export async function onDisks(run: () => Promise<Outcome>): Promise<Outcome> {
-  const isDead = ({ stderr }: Outcome) => /Transport endpoint is not connected/.test(stderr);
-  return soon(
-    async () => {
-      await soon(deadSources, (dead) => dead.length === 0, PATIENCE_MS);
-      return run();
-    },
-    (outcome) => !isDead(outcome),
-    PATIENCE_MS,
-  );
-}
-
-async function deadSources(): Promise<string[]> {
-  const sources = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[0] ?? '');
-  const checked = sources
-    .filter((source) => source.startsWith('/'))
-    .map(async (source) => {
-      const error = await stat(source).catch((thrown: unknown) => thrown);
-      return errnoOf(error) === 'ENOTCONN' ? source : '';
-    });
-  return (await Promise.all(checked)).filter((source) => source !== '');
-}
-
-/** Unmounts, and waits until nobody has it mounted: a namespace that was made meanwhile, of a container, keeps it as long as it lives. */
-export async function unmountEverywhere(directory: string, ...loops: readonly Loop[]): Promise<void> {
-  await must(run('umount', [directory]));
-  const isFree = async ({ path }: Loop) => {
-    const { O_RDONLY, O_EXCL } = constants;
-    return open(path, O_RDONLY | O_EXCL).then(
-      (handle) => handle.close().then(() => true),
-      () => false,
-    );
-  };
-  for (const loop of loops) await soon(() => isFree(loop), Boolean, PATIENCE_MS);
-}
-
 export interface Bench {
   top: string;
   device(options?: LoopOptions): Promise<Loop>;
@@ -121,7 +75,7 @@ export async function bench(t: Teardown): Promise<Bench> {
   };
 }
 
-/** Reads what the file holds, and passes over its holes. */
+/** Of what is not zero, and where: holes and zeros are the same to who reads. */
 const HASH = `
 import hashlib, os, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
@@ -132,8 +86,9 @@ while at < end:
     try: start = os.lseek(fd, at, os.SEEK_DATA)
     except OSError: break
     at = os.lseek(fd, start, os.SEEK_HOLE)
-    found.update(b'%d-%d' % (start, at))
-    for offset in range(start, at, 1 << 20): found.update(os.pread(fd, min(1 << 20, at - offset), offset))
+    for offset in range(start, at, 65536):
+        piece = os.pread(fd, min(65536, at - offset), offset)
+        if piece.strip(b'\\0'): found.update(b'%d ' % offset + piece)
 print(found.hexdigest())
 `;
 

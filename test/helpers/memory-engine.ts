@@ -100,6 +100,10 @@ export class MemoryEngine implements Engine {
     this.calls.push('serveStore');
   }
 
+  serveNamespaces(): void {
+    this.calls.push('serveNamespaces');
+  }
+
   async count(repair: boolean): Promise<CountResult> {
     this.calls.push(`count ${repair}`);
     const lots = [...this.lots].map(([id, { bytes, objects }]) => ({

@@ -18,6 +18,7 @@ import { mountCommands } from '../../src/cli/mount-commands.js';
 import { mountLine } from '../../src/cli/mount-line.js';
 import type { Caller } from '../../src/engine/engine.js';
 import { Keeper } from '../../src/engine/keeper.js';
+import { Pools } from '../../src/engine/pools.js';
 import { Reclaimer } from '../../src/engine/reclaimer.js';
 import { Rights } from '../../src/engine/rights.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
@@ -162,7 +163,15 @@ export class WaitingWorld {
     const rows = await keeper.load();
     const line = mountLine(keeper, { allowOvertaking: this.allowOvertaking, keepMs: this.keepMs });
     const reclaimer = new Reclaimer({ keeper, view: this.directory, high: null, low: 0.85 });
-    const commands = mountCommands({ keeper, line, reclaimer, users, space: noStore, importBlobs: noStore });
+    const pools = new Pools({
+      keeper,
+      view: this.directory,
+      backing: '/srv/data',
+      mountpoint: '/mnt/data',
+      diskType: () => null,
+    });
+    const without = { space: noStore, importBlobs: noStore, namespaces: noStore };
+    const commands = mountCommands({ keeper, line, reclaimer, pools, users, ...without });
     const told = new ToldBox(seenAt);
     const box = this.#isWatched ? new RequestBox(seenAt) : told;
     const hear = (names: readonly (string | null)[]) => {

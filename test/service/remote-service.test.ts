@@ -44,8 +44,14 @@ function world(t: Test, change: Partial<Host> = {}, fork: (n: number) => ChildPr
   const journal = { journalRange: unused, readJournal: unused };
   const volumes = { free: unused, lotOf: unused, boundIn: unused };
   const store = { keptLot: unused, lotNames: unused, prepareStoreLot: unused, importProgress: () => {} };
+  const namespaces = {
+    makeNamespaceLot: unused,
+    namespaceLot: unused,
+    dropNamespaceLot: unused,
+    namespacesWithLots: unused,
+  };
   const rest = { report: async () => '{}', metrics: unused };
-  const host: Host = { ...lots, ...bytes, ...journal, ...volumes, ...store, ...rest, ...change };
+  const host: Host = { ...lots, ...bytes, ...journal, ...volumes, ...store, ...namespaces, ...rest, ...change };
   const children: ChildProcess[] = [];
   const lines: Line[] = [];
   const write = (text: string) => {
@@ -68,7 +74,7 @@ function world(t: Test, change: Partial<Host> = {}, fork: (n: number) => ChildPr
           return child;
         },
         host,
-        sockets: { http: { address, socketMode: 0o600, token: null }, volumePlugin: null },
+        sockets: { http: { address, socketMode: 0o600, token: null }, volumePlugin: null, zdb: null },
         log: logTo({ write }, 'info'),
         clock: Date.now,
       });
@@ -82,7 +88,7 @@ function world(t: Test, change: Partial<Host> = {}, fork: (n: number) => ChildPr
 const where = ({ address }: RemoteService): At => at(address === null ? 'nowhere' : formatAddress(address));
 
 /** A mount without a store. */
-const SERVING = { readOnly: false, store: null };
+const SERVING = { readOnly: false, store: null, namespaces: false };
 
 /** Whether it answers by now. */
 const answers = (to: At, path = '/api/v1.0/report') =>

@@ -8,6 +8,7 @@ import { mountSpaces } from '../../src/cli/mount-spaces.js';
 import { quietLog } from '../../src/log.js';
 import { SpaceDirectory } from '../../src/spaces/directory.js';
 import type { SpaceDirectories, SpaceHost } from '../../src/spaces/host.js';
+import { PoolDirectory } from '../../src/spaces/pool-directory.js';
 import { Spaces } from '../../src/spaces/spaces.js';
 import type { SpaceRequest } from '../../src/views/host.js';
 import { type ControlPlane, controlPlane } from '../helpers/control-plane.js';
@@ -23,20 +24,43 @@ interface World {
   plane: ControlPlane;
   /** Stands for the mount. */
   mnt: string;
+  /** Stands for another pool, the only one that has room; null: there is the main one alone. */
+  pool: string | null;
+  /** What is served from the pool, by path: as engine and ledger have it. */
+  attached: Set<string>;
 }
 
-async function world(t: Test): Promise<World> {
+async function world(t: Test, elsewhere: boolean): Promise<World> {
   const top = await temporaryDirectory(t);
   const [own, mnt] = [join(top, 'own'), join(top, 'mnt')];
   await mkdir(own);
   await mkdir(mnt);
+  const pool = elsewhere ? join(top, 'pool') : null;
+  if (pool !== null) await mkdir(pool);
   const plane = await controlPlane(own);
   t.teardown(() => plane.ledger.close());
-  return { plane, mnt };
+  return { plane, mnt, pool, attached: new Set() };
+}
+
+/** What stands for another pool in the place of the host's own. */
+function otherPool({ pool, attached }: World): Partial<SpaceHost> {
+  if (pool === null) return {};
+  const directory = new PoolDirectory(pool, quietLog());
+  return {
+    pools: () => [{ id: 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000 }],
+    attach: async ({ name, path }) => {
+      await directory.make(name);
+      attached.add(path);
+    },
+    detach: async ({ path }) => void attached.delete(path),
+    discard: ({ name }) => directory.takeAway(name),
+    discarded: (mostMs) => directory.settled(mostMs),
+  };
 }
 
 /** A life that ends at the given half step, or never; what comes of `doing`, 'stopped' where it has ended before. */
-async function live<T>({ plane, mnt }: World, halves: number, doing: (spaces: Spaces) => Promise<T>): Promise<T | 'stopped'> {
+async function live<T>(w: World, halves: number, doing: (spaces: Spaces) => Promise<T>): Promise<T | 'stopped'> {
+  const { plane, mnt } = w;
   const point = new CrashPoint();
   point.arm(halves);
   const log = quietLog();
@@ -51,11 +75,8 @@ async function live<T>({ plane, mnt }: World, halves: number, doing: (spaces: Sp
       waiting: () => 0,
       directories: async () => directories,
     });
-    const crashed: SpaceHost = crashing({ ...host, record: crashing(record, point, ['putSpace', 'removeSpace']) }, point, [
-      'admit',
-      'resize',
-      'free',
-    ]);
+    const whole = { ...host, ...otherPool(w), record: crashing(record, point, ['putSpace', 'removeSpace']) };
+    const crashed: SpaceHost = crashing(whole, point, ['admit', 'resize', 'free', 'attach', 'detach', 'discard']);
     const spaces = new Spaces({ host: crashed, log, self });
     await spaces.load();
     await spaces.recover();
@@ -86,20 +107,28 @@ const create = (spaces: Spaces) => spaces.run(CREATE, self);
 const remove = (spaces: Spaces) => spaces.run(REMOVE, self);
 
 /** What there is: in the ledger, as a lot, as a directory, and the bytes that are set aside. */
-async function found({ plane, mnt }: World) {
+async function found({ plane, mnt, pool, attached }: World) {
   const rows = (await plane.ledger.spaces()).map(({ name, state }) => `${name} ${state}`);
   const lots = [...plane.keeper.book.all()].filter(({ id }) => id !== 1).map(({ name, paths }) => `${name} ${paths[0]?.path}`);
   const directories = (await readdir(join(mnt, 'spaces')).catch(() => [])).filter((name) => name !== '.work');
-  return { rows, lots, directories, setAsideBytes: plane.engine.pool().setAsideBytes };
+  const elsewhere = pool === null ? [] : await readdir(join(pool, '.vreserve/spaces')).catch(() => []);
+  const setAsideBytes = plane.engine.pool().setAsideBytes;
+  return { rows, lots, directories, elsewhere, attached: [...attached], setAsideBytes };
 }
 
-const WHOLE = { rows: ['s ready'], lots: ['s /spaces/s'], directories: ['s'], setAsideBytes: 400 };
-const NOTHING = { rows: [], lots: [], directories: [], setAsideBytes: 0 };
+const WHOLE = { rows: ['s ready'], lots: ['s /spaces/s'], directories: ['s'], elsewhere: [], attached: [], setAsideBytes: 400 };
+const ELSEWHERE = { ...WHOLE, elsewhere: ['s'], attached: ['/spaces/s'] };
+const NOTHING = { rows: [], lots: [], directories: [], elsewhere: [], attached: [], setAsideBytes: 0 };
+
+const wholeIn = ({ pool }: World) => (pool === null ? WHOLE : ELSEWHERE);
+
+/** Where the files of the space are. */
+const filesOf = ({ mnt, pool }: World) => (pool === null ? join(mnt, 'spaces/s') : join(pool, '.vreserve/spaces/s'));
 
 async function allOrNothing(t: Test, w: World, what: string): Promise<boolean> {
   const is = await found(w);
   const isThere = is.rows.length > 0;
-  t.same(is, isThere ? WHOLE : NOTHING, what);
+  t.same(is, isThere ? wholeIn(w) : NOTHING, what);
   return isThere;
 }
 
@@ -110,74 +139,77 @@ async function cleared(w: World): Promise<void> {
   });
 }
 
-t.test('every step', async (t) => {
-  const w = await world(t);
-  const creating = await everyStep(w, create, async (at) => {
-    await live(w, never, nothing);
-    await allOrNothing(t, w, `a creation that ended at ${at}`);
-    await live(w, never, create);
-    t.same(await found(w), WHOLE, 'who asks again gets it');
-    t.same(await live(w, never, remove), { deleted: true });
-    t.same(await found(w), NOTHING);
-    await cleared(w);
-  });
-  t.ok(creating > 8, `${creating} half steps`);
-
-  const removing = await everyStep(
-    w,
-    async (spaces) => {
-      await create(spaces);
-      await writeFile(join(w.mnt, 'spaces/s/f'), 'x');
-      await remove(spaces);
-    },
-    async (at) => {
+for (const elsewhere of [false, true]) {
+  const where = elsewhere ? 'another pool' : 'the main pool';
+  t.test(`every step, in ${where}`, async (t) => {
+    const w = await world(t, elsewhere);
+    const creating = await everyStep(w, create, async (at) => {
       await live(w, never, nothing);
-      const isThere = await allOrNothing(t, w, `a removal that ended at ${at}`);
-      if (isThere) t.same(await live(w, never, remove), { deleted: true });
+      await allOrNothing(t, w, `a creation that ended at ${at}`);
+      await live(w, never, create);
+      t.same(await found(w), wholeIn(w), 'who asks again gets it');
+      t.same(await live(w, never, remove), { deleted: true });
+      t.same(await found(w), NOTHING);
       await cleared(w);
-    },
-  );
-  t.ok(removing > creating + 6, `${removing} half steps`);
+    });
+    t.ok(creating > 8, `${creating} half steps`);
 
-  await live(w, never, create);
-  const update: SpaceRequest = { do: 'update', name: 's', bytes: 700 };
-  const updating = await everyStep(
-    w,
-    (spaces) => spaces.run(update, self),
-    async (at) => {
-      await live(w, never, nothing);
-      const { setAsideBytes, ...rest } = await found(w);
-      t.ok(setAsideBytes === 400 || setAsideBytes === 700, `an update that ended at ${at}: the old size or the new`);
-      t.same(rest, { rows: WHOLE.rows, lots: WHOLE.lots, directories: WHOLE.directories });
-    },
-  );
-  t.ok(updating > 2);
-});
+    const removing = await everyStep(
+      w,
+      async (spaces) => {
+        await create(spaces);
+        await writeFile(join(filesOf(w), 'f'), 'x');
+        await remove(spaces);
+      },
+      async (at) => {
+        await live(w, never, nothing);
+        const isThere = await allOrNothing(t, w, `a removal that ended at ${at}`);
+        if (isThere) t.same(await live(w, never, remove), { deleted: true });
+        await cleared(w);
+      },
+    );
+    t.ok(removing > creating + 6, `${removing} half steps`);
 
-t.test('every step of mending', async (t) => {
-  const w = await world(t);
-  for (let halves = 1; halves < 9; halves++) {
-    await live(w, halves, create);
-    await everyStep(w, nothing, async (at) => t.pass(`mending a creation (${halves}), ended at ${at}`));
-    await allOrNothing(t, w, `a creation that ended at ${halves} is mended`);
-    await live(w, never, remove);
-    t.same(await found(w), NOTHING);
-    await cleared(w);
-  }
-  for (let halves = 1; halves < 9; halves++) {
     await live(w, never, create);
-    await writeFile(join(w.mnt, 'spaces/s/f'), 'x');
-    await live(w, halves, remove);
-    await everyStep(w, nothing, async (at) => t.pass(`mending a removal (${halves}), ended at ${at}`));
-    await allOrNothing(t, w, `a removal that ended at ${halves} is mended`);
-    await live(w, never, remove);
-    t.same(await found(w), NOTHING);
-    await cleared(w);
-  }
-});
+    const update: SpaceRequest = { do: 'update', name: 's', bytes: 700 };
+    const updating = await everyStep(
+      w,
+      (spaces) => spaces.run(update, self),
+      async (at) => {
+        await live(w, never, nothing);
+        const { setAsideBytes, ...rest } = await found(w);
+        t.ok(setAsideBytes === 400 || setAsideBytes === 700, `an update that ended at ${at}: the old size or the new`);
+        t.same({ ...rest, setAsideBytes: 400 }, wholeIn(w));
+      },
+    );
+    t.ok(updating > 2);
+  });
+
+  t.test(`every step of mending, in ${where}`, async (t) => {
+    const w = await world(t, elsewhere);
+    for (let halves = 1; halves < 13; halves++) {
+      await live(w, halves, create);
+      await everyStep(w, nothing, async (at) => t.pass(`mending a creation (${halves}), ended at ${at}`));
+      await allOrNothing(t, w, `a creation that ended at ${halves} is mended`);
+      await live(w, never, remove);
+      t.same(await found(w), NOTHING);
+      await cleared(w);
+    }
+    for (let halves = 1; halves < 13; halves++) {
+      await live(w, never, create);
+      await writeFile(join(filesOf(w), 'f'), 'x');
+      await live(w, halves, remove);
+      await everyStep(w, nothing, async (at) => t.pass(`mending a removal (${halves}), ended at ${at}`));
+      await allOrNothing(t, w, `a removal that ended at ${halves} is mended`);
+      await live(w, never, remove);
+      t.same(await found(w), NOTHING);
+      await cleared(w);
+    }
+  });
+}
 
 t.test('a refusal leaves nothing', async (t) => {
-  const w = await world(t);
+  const w = await world(t, false);
   await writeFile(join(w.mnt, 'spaces'), 'a file');
   await live(w, never, async (spaces) => {
     await t.rejects(create(spaces), { code: 'SPACES_FOREIGN' });
