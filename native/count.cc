@@ -289,7 +289,7 @@ class Walk {
     if (st.st_nlink > 1) return;
     if (change_ != nullptr && change_->watched.contains(st.st_ino)) {
       const std::lock_guard lock(links_mutex_);
-      outcome_.watched[st.st_ino] = {lots.now, lots.then, bytes};
+      outcome_.watched[st.st_ino] = {lots.now, lots.then, bytes, join(directory, name)};
     }
     auto& count = worker.lots[key_of(lots)];
     add_to(count.bytes, bytes);
@@ -355,7 +355,9 @@ class Walk {
     } else if (straddled) {
       outcome_.gathered.push_back(inode);
     }
-    if (change_->watched.contains(inode)) outcome_.watched[inode] = {linked.lots.now, linked.lots.then, linked.bytes};
+    if (change_->watched.contains(inode)) {
+      outcome_.watched[inode] = {linked.lots.now, linked.lots.then, linked.bytes, linked.path};
+    }
   }
 
   void settle_lots() {

@@ -48,6 +48,7 @@ struct Passage {
   LotId from = kNoLot;
   LotId to = kNoLot;
   std::int64_t bytes = 0;
+  std::string path = {};  // a name of it that was seen
 };
 
 // How to count under a change of bindings; the sets are only read, and must stand still meanwhile.

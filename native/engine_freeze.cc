@@ -130,12 +130,8 @@ int Engine::walk(const std::string& path, Walked& walked) noexcept {
     int error = 0;
     const SharedFd fd = inodes.directory(*walked.directory, error);
     if (!fd) return leads_nowhere(-error);
-    if (::fstatat(fd->get(), components[i].c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-      return leads_nowhere(errno == ENOENT ? 0 : -errno);
-    }
-    if (st.st_dev != inodes.device(*walked.directory)) return leads_nowhere(-EXDEV);
-    Inode* const next = inodes.learn(*walked.directory, components[i], st, 0);
-    if (next == nullptr) return leads_nowhere(-ENOMEM);
+    Inode* const next = inodes.look_up(*walked.directory, fd->get(), components[i].c_str(), st, 0, error);
+    if (next == nullptr) return leads_nowhere(error == ENOENT ? 0 : -error);
     if (i + 1 == components.size()) {
       walked.top = next;
       return 0;

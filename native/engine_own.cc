@@ -13,16 +13,12 @@ Inode* hold_directory(Inodes& inodes, Inode& parent, const char* name, int& erro
   error = -error;
   if (!directory) return nullptr;
   struct stat st {};
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    error = -errno;
-  } else if (!S_ISDIR(st.st_mode)) {
-    error = -ENOTDIR;
-  } else if (st.st_dev != inodes.device(parent)) {
-    error = -EXDEV;
-  }
-  Inode* const inode = error == 0 ? inodes.learn(parent, name, st, 0) : nullptr;
-  if (error == 0 && inode == nullptr) error = -ENOMEM;
-  return inode;
+  Inode* const inode = inodes.look_up(parent, directory->get(), name, st, 0, error);
+  error = -error;
+  if (inode == nullptr || inode->is_directory()) return inode;
+  inodes.drop(*inode);
+  error = -ENOTDIR;
+  return nullptr;
 }
 
 }  // namespace

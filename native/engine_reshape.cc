@@ -17,6 +17,7 @@ struct Engine::Rebinding {
   std::map<std::uint32_t, CountOutcome> counted;  // by root
   std::unordered_map<LotId, LotId> heirs;         // of the lots that go
   std::vector<std::pair<Inode*, LotId>> orphans;  // held: unlinked, open, and of that lot, which goes
+  std::vector<Inode*> nameless;                   // held: they may lie below one of the tops, by names that are not known
   Reshape shapes;                                 // for the meter
 };
 
@@ -111,23 +112,35 @@ int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission&
       return EEXIST;
     }
   }
-  if (what.gone.empty()) return 0;
-  // What is unlinked and still open goes to the heir, and stands still meanwhile, wherever it was.
   std::vector<Walked> elsewhere;
-  inodes.for_each_held([&](Inode& inode) {
-    inode.lock.lock_shared();
-    const LotId lot = inode.unlinked ? lot_of(inode) : kNoLot;
-    inode.lock.unlock_shared();
-    if (!contains(what.gone, lot)) return;
-    inodes.hold(inode);
-    change.orphans.emplace_back(&inode, lot);
+  const auto stand_still = [&](Inode& inode) {
     const bool is_frozen = std::ranges::any_of(change.walked, [&](const Walked& walked) {
       return walked.top != nullptr && inodes.is_below(inode, *walked.top);
     });
     if (is_frozen) return;
     inodes.hold(inode);
     elsewhere.emplace_back().top = &inode;
-  });
+  };
+  if (!change.tops.empty()) {
+    inodes.for_each_nameless([&](Inode& inode) {
+      inodes.hold(inode);
+      change.nameless.push_back(&inode);
+      stand_still(inode);
+    });
+  }
+  // What is unlinked and still open goes to the heir, and stands still meanwhile, wherever it was.
+  if (!what.gone.empty()) {
+    inodes.for_each_held([&](Inode& inode) {
+      inode.lock.lock_shared();
+      const LotId lot = inode.unlinked ? lot_of(inode) : kNoLot;
+      inode.lock.unlock_shared();
+      if (!contains(what.gone, lot)) return;
+      inodes.hold(inode);
+      change.orphans.emplace_back(&inode, lot);
+      stand_still(inode);
+    });
+  }
+  if (elsewhere.empty() && change.orphans.empty()) return 0;
   freeze(elsewhere);
   device.quiesce(nullptr);  // and who was closing one gives back to the lot while it is there
   change.walked.insert(change.walked.end(), elsewhere.begin(), elsewhere.end());
@@ -150,6 +163,8 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
     const std::shared_lock names(names_mutex_);
     for (const auto& [number, lot] : straddlers_) straddling[number.first][number.second] = lot;
   }
+  auto watched = written;
+  for (const Inode* const inode : change.nameless) watched[inode->root].insert(inode->number);
   std::map<Root*, std::vector<std::string>> tops;
   for (const std::string& top : change.tops) tops[&inodes.root_at(top)].push_back(top);
   const auto pool_then = [this, &what](LotId id) {
@@ -168,7 +183,7 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
     if (!fd) continue;  // of a broken pool nothing is known to move
     CountProgress progress;
     CountOutcome& counted = change.counted[root->index];
-    counted = count_change(fd->get(), paths_in, paths, {*change.after, straddling[root->index], written[root->index]},
+    counted = count_change(fd->get(), paths_in, paths, {*change.after, straddling[root->index], watched[root->index]},
                            count_threads(), progress, root->index == 0 ? "" : root->path);
     if (counted.error != 0) {
       admission.path = counted.error_path;
@@ -181,7 +196,15 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
     };
     for (const CountMove& moved : counted.moves) pass(moved.from, moved.to, moved.count, false);
     for (const auto& [inode, passage] : counted.watched) {
-      if (passage.from != passage.to) pass(passage.from, passage.to, {passage.bytes, 1}, true);
+      const bool is_pending = written[root->index].contains(inode);
+      if (is_pending && passage.from != passage.to) pass(passage.from, passage.to, {passage.bytes, 1}, true);
+    }
+    for (const Inode* const inode : change.nameless) {
+      const auto seen = counted.watched.find(inode->number);
+      if (inode->root != root->index || seen == counted.watched.end()) continue;
+      Walked found;  // which gives it a name
+      (void)walk(seen->second.path, found);
+      drop(found);
     }
   }
   if (charging()) {
@@ -286,6 +309,7 @@ Admission Engine::reshape(const ReshapeRequest& what) noexcept {
   }
   if (!change.walked.empty()) thaw();
   for (const auto& [orphan, lot] : change.orphans) inodes.drop(*orphan);
+  for (Inode* const inode : change.nameless) inodes.drop(*inode);
   drop(change.walked);
   return admission;
 }

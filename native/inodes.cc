@@ -96,6 +96,7 @@ void Inodes::insert(Inode& inode) noexcept {
 }
 
 void Inodes::erase(Inode& inode) noexcept {
+  if (!inode.is_directory()) forgotten_.fetch_add(1, std::memory_order_release);
   Inode** link = &buckets_[bucket_of(inode.root, inode.number, buckets_.size())];
   while (*link != &inode) link = &(*link)->next;
   *link = inode.next;
@@ -123,6 +124,7 @@ Inode* Inodes::find(std::uint64_t nodeid) noexcept {
 void Inodes::release_if_unused(Inode* inode) noexcept {
   while (inode != nullptr && inode->nlookup == 0 && inode->refs == 0) {
     if (inode->hashed) erase(*inode);
+    nameless_.erase(inode);
     if (inode->is_directory() || inode->name == nullptr) forget_directory(*inode);
     Inode* const parent = inode->parent;
     std::free(inode->name);
@@ -143,11 +145,40 @@ void Inodes::release_if_unused(Inode* inode) noexcept {
   }
 }
 
-Inode* Inodes::learn(Inode& parent, std::string_view name, const struct stat& st, unsigned lookups) noexcept {
+// Who holds a file open may write to it after it was looked at, close it, and have the kernel forget it, all before it is
+// entered in the table: by its other names it was known meanwhile. Its size would be that of before, and its next growth
+// charged twice. So it is looked at again where any file was forgotten since.
+template <typename Stat>
+Inode* Inodes::look(Inode& parent, const char* name, struct stat& st, unsigned lookups, int& error, Stat stat) noexcept {
+  for (;;) {
+    const std::uint64_t seen = forgotten_.load(std::memory_order_acquire);
+    error = stat() == 0 ? 0 : errno;
+    if (error == 0 && st.st_dev != device(parent)) error = EXDEV;
+    if (error != 0) return nullptr;
+    bool stale = false;
+    Inode* const inode = learn(parent, name, st, lookups, seen, stale);
+    if (stale) continue;
+    if (inode == nullptr) error = ENOMEM;
+    return inode;
+  }
+}
+
+Inode* Inodes::look_up(Inode& parent, int directory, const char* name, struct stat& st, unsigned lookups, int& error) noexcept {
+  return look(parent, name, st, lookups, error, [&] { return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW); });
+}
+
+Inode* Inodes::learn_made(Inode& parent, int file, const char* name, struct stat& st, int& error) noexcept {
+  return look(parent, name, st, 1, error, [&] { return ::fstat(file, &st); });
+}
+
+Inode* Inodes::learn(Inode& parent, const char* name, const struct stat& st, unsigned lookups, std::uint64_t seen,
+                     bool& stale) noexcept {
   Inode* inode = nullptr;
   {
     const std::lock_guard guard(mutex_);
     inode = find_number(parent.root, st.st_ino);
+    stale = inode == nullptr && forgotten_.load(std::memory_order_relaxed) != seen;
+    if (stale) return nullptr;
     if (inode != nullptr && inode->covered) inode = covers_.at(inode)->inode;
     if (inode == nullptr) {
       inode = allocate();
@@ -178,7 +209,7 @@ Inode* Inodes::learn(Inode& parent, std::string_view name, const struct stat& st
   inode->lock.lock_shared();
   const bool moved = inode != root_ && !inode->is_root && !inode->unlinked &&
                      (inode->name == nullptr ||
-                      (st.st_nlink == 1 && (inode->parent != &parent || name != inode->name)));
+                      (st.st_nlink == 1 && (inode->parent != &parent || std::strcmp(name, inode->name) != 0)));
   inode->lock.unlock_shared();
   if (moved) {
     inode->lock.lock();
@@ -228,8 +259,9 @@ void Inodes::set_name(Inode& inode, Inode* parent, std::string_view name) noexce
   std::free(inode.name);
   inode.name = copy;
   inode.lot_and_epoch.store(0, std::memory_order_relaxed);
-  if (inode.parent == parent) return;
   const std::lock_guard guard(mutex_);
+  nameless_.erase(&inode);
+  if (inode.parent == parent) return;
   ++parent->refs;
   if (Inode* const former = std::exchange(inode.parent, parent); former != nullptr) {
     --former->refs;
@@ -240,6 +272,22 @@ void Inodes::set_name(Inode& inode, Inode* parent, std::string_view name) noexce
 void Inodes::clear_name(Inode& inode) noexcept {
   std::free(inode.name);
   inode.name = nullptr;
+  if (inode.unlinked) return;
+  const std::lock_guard guard(mutex_);
+  nameless_.insert(&inode);
+}
+
+void Inodes::for_each_nameless(const std::function<void(Inode&)>& visit) {
+  std::vector<Inode*> nameless;
+  {
+    const std::lock_guard guard(mutex_);
+    nameless.assign(nameless_.begin(), nameless_.end());
+    for (Inode* inode : nameless) ++inode->refs;
+  }
+  for (Inode* inode : nameless) {
+    visit(*inode);
+    drop(*inode);
+  }
 }
 
 void Inodes::unhash(Inode& inode) noexcept {

@@ -12,7 +12,7 @@
 //                    system call that changes it. Two at once: in address order. While one is held, those of its parents
 //                    may be taken (shared), upward only.
 //   Inodes::held_mutex_  the set of inodes that are open for writing, or unlinked and open.
-//   Inodes::mutex_       nlookup, refs, the hash, the free list, and which inode covers which.
+//   Inodes::mutex_       nlookup, refs, the hash, the free list, which inode covers which, and nameless_.
 //   Inodes::dirs_mutex_  the cache of directory descriptors, and those of the roots. A leaf.
 #pragma once
 
@@ -170,9 +170,13 @@ class Inodes {
   // stat of the inode; 0 or -errno (-ESTALE when its name holds another inode). Its lock must be held.
   [[nodiscard]] int stat(Inode& inode, struct stat& st) noexcept;
 
-  // The inode that `st` describes, or the root of the graft in its place (see is_root), known by `parent` and `name` from now on if it was not known before. Takes one
-  // reference of the kernel (lookups = 1) or of the daemon (lookups = 0).
-  [[nodiscard]] Inode* learn(Inode& parent, std::string_view name, const struct stat& st, unsigned lookups) noexcept;
+  // What is at `name` in `parent`, of which `directory` is a descriptor, or the root of the graft in its place (see is_root):
+  // known by them from now on if it was not known before. Takes one reference of the kernel (lookups = 1) or of the daemon
+  // (lookups = 0). null with `error` set (positive): ENOENT and the like; EXDEV, another filesystem is mounted there; ENOMEM.
+  [[nodiscard]] Inode* look_up(Inode& parent, int directory, const char* name, struct stat& st, unsigned lookups,
+                               int& error) noexcept;
+  // The same of a file that was just made there, by its descriptor.
+  [[nodiscard]] Inode* learn_made(Inode& parent, int file, const char* name, struct stat& st, int& error) noexcept;
   // Makes an inode that has no name (O_TMPFILE); its lot is that of `parent`.
   [[nodiscard]] Inode* learn_unnamed(Inode& parent, const struct stat& st) noexcept;
   void forget(Inode& inode, std::uint64_t lookups) noexcept;
@@ -182,6 +186,8 @@ class Inodes {
   // The inode's exclusive lock must be held.
   void set_name(Inode& inode, Inode* parent, std::string_view name) noexcept;
   void clear_name(Inode& inode) noexcept;  // keeps the parent
+  // Inodes that have lost the name by which they were known, and have others.
+  void for_each_nameless(const std::function<void(Inode&)>& visit);
   // The last name is about to go: the backing may give the number to a new file at once, which must not be taken for
   // this one. rehash: it did not go after all.
   void unhash(Inode& inode) noexcept;
@@ -221,6 +227,10 @@ class Inodes {
   static constexpr std::size_t kDirectories = 1024;  // cached descriptors
   static constexpr std::size_t kRoots = 1U << 14;    // above them is the bit of virtual inodes
 
+  // Refused with `stale` set where what `st` tells may be of before something was forgotten that was known since.
+  Inode* learn(Inode& parent, const char* name, const struct stat& st, unsigned lookups, std::uint64_t seen, bool& stale) noexcept;
+  template <typename Stat>
+  Inode* look(Inode& parent, const char* name, struct stat& st, unsigned lookups, int& error, Stat stat) noexcept;
   Inode* allocate() noexcept;
   void insert(Inode& inode) noexcept;
   void erase(Inode& inode) noexcept;
@@ -234,6 +244,8 @@ class Inodes {
   std::size_t next_index_ = 0;
   Inode* free_ = nullptr;
   std::vector<Inode*> buckets_;
+  std::unordered_set<Inode*> nameless_;
+  std::atomic<std::uint64_t> forgotten_{0};  // grows whenever a file is no longer found by its number
   std::atomic<std::size_t> known_{0};
 
   Inode* root_ = nullptr;

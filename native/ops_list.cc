@@ -87,13 +87,11 @@ void op_readdir(Engine& engine, Request& request, Inode& directory, bool plus) n
       std::memset(out + filled, 0, need);
       if (plus && !is_dot(entry->name)) {
         struct stat st {};
-        Inode* inode = nullptr;
-        if (::fstatat(path->get(), entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == engine.inodes.device(directory)) {
-          inode = engine.inodes.learn(directory, entry->name, st, 1);
-          if (inode != nullptr && see(engine, *inode, directory, st) != 0) {
-            engine.inodes.forget(*inode, 1);
-            inode = nullptr;
-          }
+        int gone = 0;
+        Inode* inode = engine.inodes.look_up(directory, path->get(), entry->name, st, 1, gone);
+        if (inode != nullptr && see(engine, *inode, directory, st) != 0) {
+          engine.inodes.forget(*inode, 1);
+          inode = nullptr;
         }
         // Without an inode (it went, or another filesystem is mounted there) the kernel lists it and asks later.
         if (inode != nullptr) fill(*inode, st, *reinterpret_cast<fuse::EntryOut*>(out + filled));

@@ -79,15 +79,13 @@ void op_lookup(Engine& engine, Request& request, Inode& parent) noexcept {
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
   struct stat st {};
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (errno != ENOENT || std::strcmp(name, ".vreserve") == 0) return request.fail(errno);
+  Inode* const inode = engine.inodes.look_up(parent, directory->get(), name, st, 1, error);
+  if (inode == nullptr) {
+    if (error != ENOENT || std::strcmp(name, ".vreserve") == 0) return request.fail(error);
     fuse::EntryOut absent{};  // nodeid 0: the kernel remembers that there is none
     absent.entry_valid = kCachedSeconds;
     return request.reply(absent);
   }
-  if (st.st_dev != engine.inodes.device(parent)) return request.fail(EXDEV);  // another filesystem is mounted there
-  Inode* const inode = engine.inodes.learn(parent, name, st, 1);
-  if (inode == nullptr) return request.fail(ENOMEM);
   if (error = see(engine, *inode, parent, st); error != 0) {
     engine.inodes.forget(*inode, 1);
     return request.fail(error);
@@ -155,11 +153,8 @@ void make_entry(Engine& engine, Request& request, Inode& parent, const char* nam
     return request.fail(error);
   }
   struct stat st {};
-  Inode* inode = nullptr;
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-      (inode = engine.inodes.learn(parent, name, st, 1)) == nullptr) {
-    return request.fail(EIO);  // it is made and charged; the next lookup finds it
-  }
+  Inode* const inode = engine.inodes.look_up(parent, directory->get(), name, st, 1, error);
+  if (inode == nullptr) return request.fail(EIO);  // it is made and charged; the next lookup finds it
   fuse::EntryOut out{};
   fill(*inode, st, out);
   request.reply(out);
@@ -200,9 +195,8 @@ void op_unlink(Engine& engine, Request& request, Inode& parent) noexcept {
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
   struct stat st {};
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) return request.fail(errno);
-  Inode* const victim = engine.inodes.learn(parent, name, st, 0);
-  if (victim == nullptr) return request.fail(ENOMEM);
+  Inode* const victim = engine.inodes.look_up(parent, directory->get(), name, st, 0, error);
+  if (victim == nullptr) return request.fail(error);
   if (victim->is_root) {
     engine.inodes.drop(*victim);
     return request.fail(EBUSY);
@@ -233,9 +227,8 @@ void op_rmdir(Engine& engine, Request& request, Inode& parent) noexcept {
   const SharedFd directory = engine.inodes.directory(parent, error);
   if (!directory) return request.fail(error);
   struct stat st {};
-  if (::fstatat(directory->get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0) return request.fail(errno);
-  Inode* const victim = engine.inodes.learn(parent, name, st, 0);
-  if (victim == nullptr) return request.fail(ENOMEM);
+  Inode* const victim = engine.inodes.look_up(parent, directory->get(), name, st, 0, error);
+  if (victim == nullptr) return request.fail(error);
   if (victim->is_root) {  // as a mount point
     engine.inodes.drop(*victim);
     return request.fail(EBUSY);

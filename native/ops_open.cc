@@ -258,11 +258,10 @@ void op_create(Engine& engine, Request& request, Inode& parent) noexcept {
     error = fd ? 0 : errno;
   }
   struct stat st {};
-  if (error == 0 && ::fstat(fd.get(), &st) != 0) error = errno;
-  Inode* const inode = error == 0 ? engine.inodes.learn(parent, name, st, 1) : nullptr;
+  Inode* const inode = error == 0 ? engine.inodes.learn_made(parent, fd.get(), name, st, error) : nullptr;
   if (inode == nullptr) {
     engine.refund(one);
-    return request.fail(error != 0 ? error : ENOMEM);
+    return request.fail(error);
   }
   reply_created(engine, request, *inode, st, std::move(fd), in->flags);
 }

@@ -49,14 +49,10 @@ int look(Engine& engine, Move& move) noexcept {
   if (!move.from_fd) return error;
   move.to_fd = engine.inodes.directory(move.to_directory, error);
   if (!move.to_fd) return error;
-  if (::fstatat(move.from_fd->get(), move.from_name, &move.moved_st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
-  move.moved = engine.inodes.learn(move.from_directory, move.from_name, move.moved_st, 0);
-  if (move.moved == nullptr) return ENOMEM;
-  if (::fstatat(move.to_fd->get(), move.to_name, &move.replaced_st, AT_SYMLINK_NOFOLLOW) == 0) {
-    move.replaced = engine.inodes.learn(move.to_directory, move.to_name, move.replaced_st, 0);
-    return move.replaced == nullptr ? ENOMEM : 0;
-  }
-  return errno == ENOENT ? 0 : errno;
+  move.moved = engine.inodes.look_up(move.from_directory, move.from_fd->get(), move.from_name, move.moved_st, 0, error);
+  if (move.moved == nullptr) return error;
+  move.replaced = engine.inodes.look_up(move.to_directory, move.to_fd->get(), move.to_name, move.replaced_st, 0, error);
+  return error == ENOENT ? 0 : error;
 }
 
 // One inode goes to another lot: EXDEV where the rules make it a copy.
@@ -271,8 +267,8 @@ void op_link(Engine& engine, Request& request, Inode& parent) noexcept {
   }
   inode->lock.unlock();
   if (error != 0) return request.fail(error);
-  Inode* const known = engine.inodes.learn(parent, name, st, 1);
-  if (known == nullptr) return request.fail(ENOMEM);
+  Inode* const known = engine.inodes.look_up(parent, directory->get(), name, st, 1, error);
+  if (known == nullptr) return request.fail(error);
   fuse::EntryOut out{};
   fill(*known, st, out);
   request.reply(out);

@@ -131,6 +131,30 @@ const OWNING: Case[] = [
     },
   ],
   [
+    'a file that is open under a name which is gone is where its other name is',
+    async (t: Test, p: Place) => {
+      await p.table(t, [
+        ['mkdir d', 0],
+        ...file('f', 100),
+        ['link f d/g', 0],
+        ['open g d/g RDWR', 0],
+        ['unlink f', 0],
+        ['reserve d 1000', ''],
+        ['used d', 100],
+        ['fill g 600 100', 600],
+        ['used d', 700],
+        ['ftruncate g 300', 0],
+        ['used d', 300],
+        ['fill g 800 300', 700],
+        ['fill g 1 1000', 'ENOSPC'],
+        ['unlink d/g', 0],
+        ['close g', 0],
+        ['soon used d', 0],
+        ['soon objects d', 0],
+      ]);
+    },
+  ],
+  [
     'an open unlinked file goes with its directory when the lot goes',
     async (t: Test, p: Place) => {
       await p.table(t, [
