@@ -10,13 +10,13 @@
 #include <cstring>
 
 #include "ops.h"
+#include "pool_disk.h"
 
 namespace vreserve {
 
 namespace {
 
 constexpr auto kSamplePeriod = std::chrono::milliseconds(200);
-constexpr long kOverlayMagic = 0x794c7630;
 
 }  // namespace
 
@@ -39,7 +39,7 @@ int Engine::open_backing(const EngineOptions& options, BackingInfo& info, std::s
   }
   struct statfs fs {};
   ::fstatfs(root.get(), &fs);
-  const bool stacked = fs.f_type == kOverlayMagic;
+  const bool stacked = is_overlay(fs);
   inodes.backing().read_write = !options_.device.read_only && !stacked;
   if (stacked && options_.device.passthrough) {
     // All opens of a file must share one backing file. It would have to be open for writing, and that copies the file

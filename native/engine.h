@@ -306,7 +306,7 @@ class Engine {
   void set_io(Root& root, const PoolBacking& pool) noexcept;
   void watch(const std::shared_ptr<PoolBacking>& pool) noexcept;
   void give_up(PoolBacking& pool, const std::string& why) noexcept;
-  void let_go(Root& root) noexcept;
+  void let_go(const PoolBacking& pool) noexcept;
   void revive(PoolBacking& pool) noexcept;
   void renew(Root& root) noexcept;
   // Counts what is grafted of the pool, which nobody changes meanwhile, and takes that for its lots' usage. False: it could

@@ -28,7 +28,8 @@ CountReport Engine::compare(const CountOutcome& outcome, const std::vector<LotUs
   for (const LotUsage& usage : after) {
     CountedLot lot;
     lot.id = usage.id;
-    if (const auto pool = find_pool(pool_of(usage.id)); pool != nullptr && pool->is_broken) continue;
+    const auto pool = has_pools_ ? find_pool(pool_of(usage.id)) : nullptr;
+    if (pool != nullptr && pool->is_broken) continue;  // it is not known what it holds
     if (const auto found = outcome.lots.find(usage.id); found != outcome.lots.end()) lot.counted = found->second;
     lot.recorded = {usage.bytes, usage.objects};
     const auto earlier = changes.find(usage.id);

@@ -41,8 +41,8 @@ fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags
     out.open_flags |= fuse::FOPEN_PASSTHROUGH;
     out.backing_id = static_cast<std::int32_t>(open.backing_id);
   }
-  // Where the kernel refuses what is too much, nobody need see the writes.
-  if (through && engine.by_kernel(inode)) return out;
+  // Where the kernel refuses what is too much, nobody need see the writes, unless they take set-user-id away.
+  if (through && engine.by_kernel(inode) && !inode.may_have_suid) return out;
   if (for_writing || !through) out.open_flags |= fuse::FOPEN_DIRECT_IO | fuse::FOPEN_PARALLEL_DIRECT_WRITES;
   return out;
 }

@@ -41,6 +41,7 @@ struct PoolBacking {
   bool stacked = false;
   std::int64_t capacity = -1;  // as asked for
   std::int64_t margin = -1;
+  bool lets_go_again = false;  // requests that were under way when it broke may have opened something since
   bool has_ended = false;  // the thread touches nothing any more
 
   // Guarded by Engine::pools_mutex_.

@@ -69,7 +69,7 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     kind: 'value',
     unit: 'NAME=DIR',
     default: 'those that it had',
-    help: 'another directory to hold what is in the mount, with ,type=ssd|hdd ,capacity= ,margin=; may be repeated',
+    help: 'a directory on another disk; ,type=ssd|hdd ,capacity= ,margin= may follow',
     set: (text, { pools }) => ({ pools: withPool(pools, parsePool(text)) }),
   },
   'spool-grant': {

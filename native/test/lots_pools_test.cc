@@ -140,3 +140,21 @@ TEST("a pool goes when no lot is in it") {
 }
 
 TAP_MAIN()
+
+TEST("where the kernel enforces, every charge passes and is counted") {
+  Pools pools;
+  Policy by_kernel = reservation(100);
+  by_kernel.by_kernel = true;
+  CHECK_EQ(pools.shape(22, by_kernel, {}, kFast).error, 0);
+  CHECK_EQ(pools.pool(kFast).set_aside, 290 + 100);
+  CHECK_EQ(pools.charge(22, 150), 150);  // the quota of the filesystem would have refused it
+  CHECK_EQ(pools.change({{.lot = 22, .bytes = 5000, .objects = 3}}), 0);
+  CHECK_EQ(pools.used(22), 5150);
+  CHECK_EQ(pools.pool(kFast).set_aside, 290);
+  CHECK_EQ(pools.charge(21, 40), 40);  // what is set aside stays
+  CHECK_EQ(pools.change({{.lot = 22, .bytes = -5150, .objects = -3}}), 0);
+  CHECK_EQ(pools.pool(kFast).set_aside, 250 + 100);
+  // Its own bytes are admitted as any others.
+  by_kernel.dedicated_bytes = 800;
+  CHECK_EQ(pools.shape(22, by_kernel, {}, kFast).error, ENOSPC);
+}

@@ -83,6 +83,7 @@ async function startMount(tools: Tools, config: BootConfig, pools: readonly Boot
   }
   const { backing, others } = placesOf(config, pools);
   if (there === undefined) await mkdir(mountpoint, { recursive: true });
+  if (config.cache !== null && config.cache.bindAt !== null) await mkdir(config.cache.bindAt, { recursive: true });
   const words = [backing, mountpoint, '--json', ...optionWords(config), ...poolWords(others), ...cacheWords(config)];
   return { mountpoint, backing, already: false, ready: await runMount(words) };
 }
@@ -100,20 +101,11 @@ function isNegatable(name: string): boolean {
 }
 
 function poolWords(others: readonly BootPool[]): string[] {
-  if (others.length === 0) return [];
-  if (!Object.hasOwn(MOUNT_OPTIONS, 'pool')) {
-    note(`mounted, and no part of the mount: ${others.map(({ name }) => name).join(', ')} (this version has no mount --pool)`);
-    return [];
-  }
   return others.flatMap(({ name, directory, type }) => ['--pool', `${name}=${directory}${type === null ? '' : `,type=${type}`}`]);
 }
 
 function cacheWords({ cache }: BootConfig): string[] {
   if (cache === null) return [];
-  if (!Object.hasOwn(MOUNT_OPTIONS, 'cache')) {
-    note('no cache was made: this version has no mount --cache');
-    return [];
-  }
   return ['--cache', cache.bindAt === null ? String(cache.bytes) : `${cache.bytes}:${cache.bindAt}`];
 }
 

@@ -73,6 +73,8 @@ export interface ReadyMessage {
   volumePlugin: string | null;
   /** Where key-value namespaces are, such as `127.0.0.1:9900` or `unix:/run/zdb.sock`; null: nowhere. */
   zdb: string | null;
+  /** Those beside the backing directory; `broken` says why nothing in it can be used, null when all is well. */
+  pools: { name: string; directory: string; headroomBytes: number; broken: string | null }[];
   /** null: none was asked for, or it is not there. */
   cache: CacheMessage | null;
   /** What is wrong with it, one sentence each. */

@@ -143,12 +143,12 @@ export class MountService {
         return methods.releaseNamespace(command.namespace);
       }
       case 'reserve': {
-        const { namespace: name, bytes: sizeBytes, mode, password, isPublic } = command;
+        const { namespace: name, bytes: sizeBytes, mode, password, isPublic, policy } = command;
         if (config.zdbMode !== null && mode !== config.zdbMode) {
           const reason = `all namespaces of this mount have the mode ${config.zdbMode} (--zdb-mode)`;
           throw new VreserveError('NOT_SUPPORTED', { reason });
         }
-        return methods.reserveNamespace({ name, sizeBytes, mode, password, isPublic, owner: String(by.caller.uid) });
+        return methods.reserveNamespace({ name, sizeBytes, mode, password, isPublic, policy, owner: String(by.caller.uid) });
       }
     }
   }

@@ -1,5 +1,6 @@
 // The watch of a mount's disks: what comes and goes becomes lines of the journal.
 import { asVreserveError } from '../core/errors.js';
+import { MAIN_POOL_NAME } from '../core/pool.js';
 import type { Keeper } from '../engine/keeper.js';
 import { listDevices } from '../pools/devices.js';
 import { poolsAt } from '../pools/sights.js';
@@ -10,8 +11,10 @@ const EVERY_MS = 2000;
 
 export interface MountWatchParts {
   keeper: Keeper;
-  /** The backing directories, where the daemon reaches them. */
-  pools: () => readonly { name: string; directory: string }[];
+  /** The backing directory. */
+  backing: string;
+  /** Where the daemon reaches it. */
+  view: string;
 }
 
 /** All it asks of the system is asked by other processes and threads. */
@@ -42,11 +45,13 @@ export class MountWatch {
 
   async #run(): Promise<void> {
     const tools = systemTools();
-    const { pools } = this.#parts;
+    const { backing, view } = this.#parts;
     const look = async () => {
-      const sight = { devices: await listDevices(tools, { usb: true, loop: true }), pools: await poolsAt(pools()) };
+      const devices = await listDevices(tools, { usb: true, loop: true });
+      // The mount looks after those beside it by itself.
+      const pools = await poolsAt([{ name: MAIN_POOL_NAME, directory: view }]);
       this.#trouble = null;
-      return sight;
+      return { devices, pools: pools.map((pool) => ({ ...pool, directory: backing })) };
     };
     const watcher = new Watcher({ look, tell: this.#tell, failed: this.#failed, everyMs: EVERY_MS });
     try {

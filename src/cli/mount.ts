@@ -173,6 +173,10 @@ function summary(ready: ReadyMessage): string[] {
       ['  spool', ownLine(ready.spool, ready.spoolReason)],
       ['  store', ownLine(ready.store, ready.storeReason)],
       ...(ready.cache === null ? [] : [['  cache', cacheLine(ready.cache)]]),
+      ...ready.pools.map(({ name, directory, headroomBytes, broken }) => [
+        `  pool ${name}`,
+        broken === null ? `${directory}, ${formatBytes(headroomBytes)} of headroom` : `${directory}, broken: ${broken}`,
+      ]),
       ...(ready.http === null ? [] : [['  http', ready.http]]),
       ...(ready.volumePlugin === null ? [] : [['  volumes', ready.volumePlugin]]),
       ...(ready.zdb === null ? [] : [['  zdb', ready.zdb]]),

@@ -5,7 +5,7 @@ import { formatCount, formatExactBytes, parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
 import type { NamespaceInfo } from '../core/namespace-layout.js';
 import type { Command, Parsed } from './command.js';
-import { alignColumns, print, printJson } from './output.js';
+import { alignColumns, note, print, printJson } from './output.js';
 import { readPassword } from './password-file.js';
 import { type Subcommands, subcommandLines, subcommandOf } from './subcommands.js';
 import { findMount, onlyMount } from './where.js';
@@ -24,7 +24,7 @@ function ask<T>({ text }: Parsed, request: object): Promise<T> {
 }
 
 const reserve: Command = {
-  usage: 'ns reserve NAME BYTES [--mode user|seq] [--password-file FILE] [--public] [--mount MNT]',
+  usage: 'ns reserve NAME BYTES [--type ssd|hdd] [--mode user|seq] [--password-file FILE] [--public] [--mount MNT]',
   description: [
     'Makes a namespace that takes so many bytes of values, and sets them aside: nobody else can take them. What storing them takes',
     'besides is allowed while the pool has headroom. Prints where clients find it. In the mode seq keys are numbers that are given.',
@@ -34,6 +34,7 @@ const reserve: Command = {
     'vreserve ns reserve users 500MB --password-file /etc/users.pw --public && redis-cli -p 9900 select users',
   ],
   options: {
+    type: { type: 'string', unit: 'TYPE', help: 'in a pool on ssd or on hdd; else on ssd where one has the room, or on another' },
     mode: { type: 'string', unit: 'MODE', help: 'user (keys are chosen by clients) or seq; user' },
     'password-file': { type: 'string', unit: 'FILE', help: 'clients must know the password in this file' },
     public: { type: 'boolean', help: 'who does not know it may read' },
@@ -48,10 +49,15 @@ const reserve: Command = {
     if (mode !== 'user' && mode !== 'seq')
       throw new VreserveError('USAGE', { reason: `--mode must be user or seq, not '${mode}'` });
     const password = file === undefined ? null : readPassword(file);
-    const request = { action: 'reserve', namespace, bytes: parseBytes(bytes), mode, password, public: flag('public') };
+    const type = text('type');
+    const order = { namespace, bytes: parseBytes(bytes), mode, password, public: flag('public') };
+    const request = { action: 'reserve', ...order, ...(type === undefined ? {} : { type }) };
     const { namespace: made } = await ask<Reply>(parsed, request);
     if (json) printJson({ ok: true, namespace: made });
-    else print(`reserved ${formatExactBytes(made.dedicatedBytes)} for namespace ${made.name} at ${made.address}`);
+    else
+      print(
+        `reserved ${formatExactBytes(made.dedicatedBytes)} for namespace ${made.name} at ${made.address}, in pool ${made.pool}`,
+      );
     return 0;
   },
 };
@@ -80,17 +86,19 @@ const list: Command = {
     const { namespaces } = await ask<{ ok: true; namespaces: NamespaceInfo[] }>(parsed, { action: 'list' });
     if (parsed.json) printJson({ ok: true, namespaces });
     else {
+      for (const { name, broken } of namespaces) if (broken !== null) note(`namespace ${name} cannot be used now: ${broken}`);
       const rows = namespaces.map((each) => [
         each.name,
         each.mode,
+        each.pool,
         formatCount(each.entries),
         formatExactBytes(each.payloadBytes),
         each.maxPayloadBytes === null ? 'unlimited' : formatExactBytes(each.maxPayloadBytes),
         formatExactBytes(each.dedicatedBytes),
         formatExactBytes(each.fileBytes),
       ]);
-      const head = ['namespace', 'mode', 'keys', 'values', 'at most', 'set aside', 'files'];
-      for (const line of alignColumns([head, ...rows], [2, 3, 4, 5, 6])) print(line);
+      const head = ['namespace', 'mode', 'pool', 'keys', 'values', 'at most', 'set aside', 'files'];
+      for (const line of alignColumns([head, ...rows], [3, 4, 5, 6, 7])) print(line);
     }
     return 0;
   },
@@ -122,12 +130,14 @@ function namespaceLines(it: NamespaceInfo): string[] {
   return alignColumns([
     ['namespace', it.name],
     ['address', it.address],
+    ...(it.broken === null ? [] : [['broken', it.broken]]),
     ['mode', it.mode],
     ['access', is.join(', ')],
     ['keys', formatCount(it.entries)],
     ['values', formatExactBytes(it.payloadBytes)],
     ['at most', it.maxPayloadBytes === null ? 'without limit' : formatExactBytes(it.maxPayloadBytes)],
     ['files', `${formatExactBytes(it.fileBytes)}, ${formatExactBytes(Math.max(0, beyond))} beyond values and keys`],
+    ['pool', it.pool],
     ['lot', `${it.lot}: ${formatExactBytes(it.dedicatedBytes)} set aside, and more while there is headroom: ${more}`],
   ]);
 }
@@ -146,7 +156,7 @@ const overview = {
     'command has its own help: vreserve ns reserve --help',
     ...subcommandLines(SUBCOMMANDS),
   ],
-  examples: ['vreserve mount /srv/data /mnt/data --zdb 127.0.0.1:9900 && vreserve ns reserve cache 10GB'],
+  examples: ['vreserve ns reserve cache 10GB', 'vreserve ns list'],
 };
 
 /** What the words of the whole command line ask for: a subcommand, or the overview where they name none. */

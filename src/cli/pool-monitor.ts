@@ -60,10 +60,10 @@ export const monitor: Command = {
 /** Those of a mount have its name too: two mounts may have a pool of the same name. */
 async function poolsOfMount(tools: Tools, mountpoint: string): Promise<PoolSight[]> {
   const pools = await readPoolsOfMount(tools, mountpoint);
-  return pools.map(({ name, state }) => ({
+  return pools.map(({ name, directory, broken }) => ({
     name: `${name} of ${mountpoint}`,
-    directory: mountpoint,
-    troubles: state === 'ok' ? [] : [`it is ${state}`],
+    directory,
+    troubles: broken === null ? [] : [broken],
   }));
 }
 

@@ -39,8 +39,14 @@ function lines({ pools, totals }: Stats): string[] {
   return alignColumns([HEADINGS, ...pools.map(row), ...sums], [2, 3, 4, 5]);
 }
 
-function row({ name, type, state, directory, devices, ...pool }: PoolStats): string[] {
+function row({ name, type, state, servedAs, directory, devices, ...pool }: PoolStats): string[] {
   const bytes = [pool.sizeBytes, pool.usedBytes, pool.setAsideBytes, pool.freeBytes];
   const shown = bytes.map((each) => (each === null ? '-' : formatBytes(each)));
-  return [name, type ?? '-', ...shown, state, directory ?? devices.join(', ')];
+  return [
+    name,
+    type ?? '-',
+    ...shown,
+    servedAs === null || servedAs === name ? state : `${state} as ${servedAs}`,
+    directory ?? devices.join(', '),
+  ];
 }

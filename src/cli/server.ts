@@ -30,6 +30,7 @@ import { StoreLots } from '../engine/store-lots.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/sqlite.js';
 import { type Log, openLog } from '../log.js';
+import { systemTools } from '../pools/tools.js';
 import { Cache } from '../spaces/cache.js';
 import { Spaces } from '../spaces/spaces.js';
 import { readVersion } from '../version.js';
@@ -140,7 +141,10 @@ export class Server {
     this.#keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
     const { highWatermark: high, lowWatermark: low } = config;
     const { backing, mountpoint } = config;
-    this.#pools = new Pools({ keeper: this.#keeper, view: info.viewPath, backing, mountpoint, diskType: diskTypeOf });
+    // Before the mount, which may be over the backing itself.
+    const mainType = config.type ?? diskTypeOf(backing);
+    const diskType = (path: string) => (path === backing ? mainType : diskTypeOf(path));
+    this.#pools = new Pools({ keeper: this.#keeper, view: info.viewPath, backing, mountpoint, diskType });
     this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
     const directory = join(info.viewPath, OWN_DIRECTORY);
     const own = (what: OwnDirectory, grant: OwnGrant | null) =>
@@ -148,7 +152,7 @@ export class Server {
     this.#spool = own(SPOOL, config.spoolGrant);
     this.#store = own(STORE, config.storeGrant);
     this.#storeLots = new StoreLots(this.#keeper, directory);
-    this.#namespaceLots = new NamespaceLots(this.#keeper, directory, parts.uid);
+    this.#namespaceLots = new NamespaceLots(this.#keeper, this.#pools, directory, parts.uid);
     const { journalKeep } = config;
     const { allowOvertaking } = config;
     this.#line = mountLine(this.#keeper, { allowOvertaking, keepMs: journalKeep.ageMs });
@@ -157,7 +161,9 @@ export class Server {
       host: mountSpaces({
         keeper: this.#keeper,
         view: info.viewPath,
-        type: config.type ?? diskTypeOf(config.backing),
+        pools: this.#pools,
+        tools: systemTools(),
+        log,
         waiting: () => (allowOvertaking ? 0 : this.#line.list().filter(({ lot }) => lot === DEFAULT_LOT_ID).length),
         directories: () => this.#service.spaceDirectories(),
       }),
@@ -180,8 +186,8 @@ export class Server {
     const snapshot = () => this.#whole();
     const lots = { storeLots: this.#storeLots, namespaceLots: this.#namespaceLots };
     this.#service = new MountService({ ...common, ...lots, config, commands: this.#commands, uid, snapshot });
-    const pools = () => [{ name: 'main', directory: info.viewPath }];
-    this.#watch = config.watchDevices ? new MountWatch({ keeper: this.#keeper, pools }) : null;
+    const watched = { keeper: this.#keeper, backing: config.backing, view: info.viewPath };
+    this.#watch = config.watchDevices ? new MountWatch(watched) : null;
     this.#heartbeat = new Heartbeat({
       engine,
       ledger,
@@ -214,8 +220,7 @@ export class Server {
     const { engine, config } = this.#parts;
     await this.#line.stop();
     await this.#cache?.stop();
-    // What is broken off is mended at the next start.
-    await Promise.race([this.#spaces.close(), sleep(FINISH_MS, undefined, { ref: false })]);
+    await this.#closeSpaces();
     // It may have files of the mount open.
     await this.#service.finish(FINISH_MS);
     // Somebody else has unmounted it: what is at the mountpoint now is not ours.
@@ -255,6 +260,7 @@ export class Server {
     this.#line.abandon();
     await this.#cache?.stop();
     await this.#service.finish(FINISH_MS);
+    await this.#closeSpaces();
     const boxGone = this.#box?.end();
     this.#keeper.phases.stop();
     await this.#watch?.stop();
@@ -274,6 +280,11 @@ export class Server {
     }
     this.log.info({ clean: !this.#forced }, 'unmounted');
     return !this.#forced;
+  }
+
+  /** What is broken off is mended at the next start. */
+  async #closeSpaces(): Promise<void> {
+    await Promise.race([this.#spaces.close(), sleep(FINISH_MS, undefined, { ref: false })]);
   }
 
   snapshot(scope: Scope): Snapshot | null {
@@ -475,6 +486,9 @@ export class Server {
       engineReason,
       volumePlugin,
       zdb: zdb === null ? null : formatEndpoint(zdb),
+      pools: this.#pools
+        .rows()
+        .map(({ name, directory, headroomBytes: room, broken }) => ({ name, directory, headroomBytes: room, broken })),
       io: io === 'passthrough' ? io : 'cached',
       ioReason,
       reservations,

@@ -75,12 +75,17 @@ async function look(tools: Tools, typed: string | undefined, config: BootConfig 
     await lookAtMount(tools, found.mountpoint, found);
     if (config !== null) await lookAtPools(config, tools, found);
     const bindAt = config?.cache?.bindAt ?? null;
-    if (bindAt !== null && mountAt(bindAt) === undefined) found.missing.push(`the cache is not at ${bindAt}`);
+    if (bindAt !== null && !isShown(bindAt)) found.missing.push(`the cache is not at ${bindAt}`);
   } catch (error) {
     if (error instanceof VreserveError && error.code === 'USAGE') throw error;
     found.missing.push(asVreserveError(error).message);
   }
   return found;
+}
+
+function isShown(path: string): boolean {
+  const mount = mountAt(path);
+  return mount !== undefined && isVreserve(mount);
 }
 
 /** Throws where there are none or several. */

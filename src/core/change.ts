@@ -3,9 +3,9 @@
 import { type LotBook, type LotChange, withAncestors } from './book.js';
 import { compareBytes } from './bytes.js';
 import { VreserveError } from './errors.js';
-import { DEFAULT_LOT_ID, type Lot, type LotId, type LotPath, type Owner, type Policy } from './lot.js';
+import { DEFAULT_LOT_ID, isForeign, type Lot, type LotId, type LotPath, type Owner, type Policy } from './lot.js';
 import { ownLotOf } from './own-lots.js';
-import { isWithin } from './paths.js';
+import { isWithin, parentPath } from './paths.js';
 
 /** A parent that is taken by another's place. Names of lots; the lot's own name stands for being its own parent. */
 export interface ParentUpdate {
@@ -231,6 +231,7 @@ class Draft {
       refusePathOfDefault(lot);
       refuseShapeOfOwn(lot, this.#book.get(lot.id));
       refuseShapeOfSpace(this.#book, lot);
+      for (const { path, exclude } of lot.paths) if (!exclude) refuseInKernelSpace(this.#book, path);
     }
     return { put: [...this.#put.values()], remove: this.#remove };
   }
@@ -323,6 +324,16 @@ export function refuseSpace(book: LotBook, { id, name }: Lot): void {
   if (!book.spaces.has(id)) return;
   const reason = `'${name}' is the lot of a space: vreserve space update ${name} BYTES, or vreserve space delete ${name}`;
   throw new VreserveError('LOT_IS_SPACE', { reason });
+}
+
+/** Throws NOT_SUPPORTED for a path in a space that the kernel enforces: nobody would see what is written to a lot in it. */
+export function refuseInKernelSpace(book: LotBook, path: string): void {
+  if (isForeign(path)) return;
+  const around = book.get(book.ownerOf(parentPath(path), true));
+  if (around?.enforcedByKernel !== true) return;
+  throw new VreserveError('NOT_SUPPORTED', {
+    reason: `'${path}' lies in space '${around.name}', which the kernel enforces: no lot can be in it`,
+  });
 }
 
 /** A space has its size, its path and no parents. Whose it is may change, and what lies below it. */

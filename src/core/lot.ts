@@ -57,6 +57,8 @@ export interface Lot {
   readonly policy: Policy;
   /** In which its bytes are; absent: the main one. That of all its parents and children. */
   readonly pool?: PoolId;
+  /** A quota of the filesystem refuses what is too much; absent: the mount does. */
+  readonly enforcedByKernel?: boolean;
 }
 
 /** What a lot's files hold now. Pending: open for writing, contained in the totals. */

@@ -1,6 +1,7 @@
 // Key-value namespaces of a mount: where their data are, where they are seen, and which lots own them.
 
 import { OWN_DIRECTORY } from './paths.js';
+import type { SpacePolicy } from './space.js';
 
 /** The name, in `.vreserve` of the mount and of the backing, of the real directory that has one directory a namespace. */
 export const NAMESPACES_DIRECTORY = 'namespaces';
@@ -51,6 +52,8 @@ export interface NamespaceOrder {
   isPublic: boolean;
   /** Who owns its lot: a decimal uid; null: whom the daemon runs as. */
   owner: string | null;
+  /** Which pools may have it; null: the main one. */
+  policy: SpacePolicy | null;
 }
 
 /** A namespace as it is shown. Passwords are not. Bytes. */
@@ -74,7 +77,11 @@ export interface NamespaceInfo {
   keyBytes: number;
   /** All that its files take, which its lot is charged for. */
   fileBytes: number;
+  /** Why it cannot be used now, where its pool is away, or its files are damaged: nothing is known of what it holds. null: all is well. */
+  broken: string | null;
   lot: string;
+  /** The pool that it is in. */
+  pool: string;
   /** Set aside for its lot, and what it may have besides; -1: without limit. */
   dedicatedBytes: number;
   opportunisticBytes: number;
@@ -99,13 +106,22 @@ export interface NamespaceGrant {
   opportunisticBytes: number;
 }
 
+/** A lot of a namespace. */
+export interface NamespaceLot extends NamespaceGrant {
+  /** The pool that it is in. */
+  pool: string;
+}
+
 /** What the namespaces ask of who keeps the lots. */
 export interface NamespaceLots {
-  /** Its directory, there or not, is charged to a lot of its own from now on. Throws NO_SPACE. */
-  makeNamespaceLot(name: string, grant: NamespaceGrant, owner: string | null): Promise<void>;
+  /**
+   * Its directory, there or not, is charged to a lot of its own from now on. In another pool than the main one it is there then, and
+   * empty: that pool's is served in its place. Throws NO_SPACE, SPACE_NO_ROOM.
+   */
+  makeNamespaceLot(name: string, grant: NamespaceGrant, owner: string | null, policy: SpacePolicy | null): Promise<void>;
   /** null: there is none. */
-  namespaceLot(name: string): Promise<NamespaceGrant | null>;
-  /** Gives back what was set aside. Where there is none, nothing happens. */
+  namespaceLot(name: string): Promise<NamespaceLot | null>;
+  /** Gives back what was set aside, and in another pool the directory, which is empty. Where there is nothing, nothing happens. */
   dropNamespaceLot(name: string): Promise<void>;
   /** Namespaces that have a lot. */
   namespacesWithLots(): Promise<string[]>;

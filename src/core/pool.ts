@@ -42,6 +42,8 @@ export interface Graft {
   pool: PoolId;
   /** Relative to the pool's directory. */
   directory: string;
+  /** A quota of the filesystem holds there, so that writers need not pass by the server. */
+  byKernel?: boolean;
 }
 
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;

@@ -5,12 +5,10 @@ import { checkBytes } from './bytes.js';
 import { VreserveError } from './errors.js';
 import type { LotId } from './lot.js';
 import { MAX_COMPONENT_BYTES } from './paths.js';
+import type { PoolId } from './pool.js';
 
 /** In the mount: where spaces are unless `--at` says otherwise. */
 export const SPACES_PATH = '/spaces';
-
-/** Number of the pool that is the backing directory. */
-export const MAIN_POOL_ID = 0;
 
 /** The space that `mount --cache` makes. */
 export const CACHE_NAME = 'cache';
@@ -37,8 +35,7 @@ export interface Space {
   readonly lotId: LotId;
   /** In the mount. */
   readonly path: string;
-  /** Number of the pool. */
-  readonly pool: number;
+  readonly pool: PoolId;
   readonly policy: SpacePolicy;
   readonly enforce: Enforcer;
   /** The mount made it, and lists it only where all are asked for. */
@@ -48,13 +45,14 @@ export interface Space {
 
 /** A pool as far as the choice goes. */
 export interface SpacePool {
-  id: number;
+  id: PoolId;
   name: string;
-  /** null: not known. */
-  type: DiskType | null;
+  type: DiskType;
   /** Only what is served can take a space. */
   state: 'served' | 'broken';
   headroomBytes: number;
+  /** Name of its filesystem's type. */
+  filesystem: string;
 }
 
 /** No space has such a name: it is what the original keeps for its key-value stores. */
@@ -112,7 +110,7 @@ export function spaceEnforcer(text: string | undefined): Enforcer {
 
 /**
  * Pools that may have a space of that size, the one to try first first: those that have the headroom, most of it first. With ssd-first
- * all that are not known as SSD come behind all that are.
+ * all others come behind all SSD.
  */
 export function poolsFor(policy: SpacePolicy, bytes: number, pools: readonly SpacePool[]): SpacePool[] {
   const fitting = poolsOf(policy, pools).filter(({ headroomBytes }) => bytes <= headroomBytes);

@@ -49,6 +49,8 @@ export interface LotSpec {
    * that pool, or below none for the main one. Else EXDEV.
    */
   pool?: PoolId;
+  /** The filesystem refuses what is too much there: nothing is refused by the lot's grant. Absent: false. */
+  enforcedByKernel?: boolean;
 }
 
 /** A pool beside the main one. */
@@ -376,10 +378,11 @@ export interface Engine {
   removePool(id: PoolId): Promise<void>;
   /**
    * Serves the empty directory at `path` from a directory of the pool (relative to the pool's), as a bind mount would. Until
-   * a lot of that pool is bound to the path nothing can grow there. Rejects with ENOENT, ENOTDIR, ENOTEMPTY, EBUSY
+   * a lot of that pool is bound to the path nothing can grow there. `byKernel`: a quota of the filesystem holds there, and writers
+   * bypass the server where readers do; their sizes are counted when they close. Rejects with ENOENT, ENOTDIR, ENOTEMPTY, EBUSY
    * (something is grafted there), EXDEV (not in the main pool), ENODEV (no such pool).
    */
-  graft(path: string, pool: PoolId, directory: string): Promise<void>;
+  graft(path: string, pool: PoolId, directory: string, byKernel?: boolean): Promise<void>;
   /** Rejects with ENOENT, and EBUSY where files below are open. The lot stays bound, and keeps what it held until it goes. */
   ungraft(path: string): Promise<void>;
 

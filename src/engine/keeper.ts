@@ -2,7 +2,7 @@
 
 import { LotBook, type LotChange } from '../core/book.js';
 import { checkBytes, formatExactBytes } from '../core/bytes.js';
-import { refuseSpace, releaseLot } from '../core/change.js';
+import { refuseInKernelSpace, refuseSpace, releaseLot } from '../core/change.js';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { EventFields, EventName, JournalEvent } from '../core/events.js';
@@ -378,6 +378,7 @@ export class Keeper implements Pick<Commands, 'extend' | 'release' | 'check'> {
       policy: { ...NO_POLICY, createdAtMs: clock(), ...policy },
       ...inPoolOf(this.book.get(around)),
     };
+    refuseInKernelSpace(this.book, place.path);
     if (this.book.named(lot.name) !== undefined) throw new VreserveError('LOT_EXISTS', { lot: lot.name });
     const parent = around === DEFAULT_LOT_ID ? undefined : this.book.must(around).name;
     const fields = {

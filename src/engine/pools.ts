@@ -6,8 +6,18 @@ import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { EventFields } from '../core/events.js';
 import { type Lot, NO_POLICY, recursivePath } from '../core/lot.js';
 import { isWithin, OWN_DIRECTORY } from '../core/paths.js';
-import { checkPoolName, type Graft, MAIN_POOL_NAME, type Pool, type PoolGiven, type PoolType, parsePool } from '../core/pool.js';
+import {
+  checkPoolName,
+  type Graft,
+  MAIN_POOL_NAME,
+  type Pool,
+  type PoolGiven,
+  type PoolId,
+  type PoolType,
+  parsePool,
+} from '../core/pool.js';
 import type { PoolRow } from '../core/snapshot.js';
+import type { SpacePool } from '../core/space.js';
 import type { By, PoolRequest } from '../views/host.js';
 import { MAIN_POOL, type PoolState } from './engine.js';
 import type { Keeper } from './keeper.js';
@@ -72,6 +82,34 @@ export class Pools {
     });
   }
 
+  /** As a space may lie in them, the main one first. */
+  forSpaces(): SpacePool[] {
+    const { keeper, backing, diskType } = this.#parts;
+    const main = keeper.parts.engine.pool(MAIN_POOL);
+    const others = [...this.#pools.values()].map((pool): SpacePool => {
+      const { broken = null, headroomBytes, filesystem = '' } = keeper.parts.engine.pool(pool.id);
+      return {
+        id: pool.id,
+        name: pool.name,
+        type: pool.type,
+        state: broken === null ? 'served' : 'broken',
+        headroomBytes,
+        filesystem,
+      };
+    });
+    const { headroomBytes, filesystem = '' } = main;
+    return [
+      { id: MAIN_POOL, name: MAIN_POOL_NAME, type: diskType(backing) ?? 'ssd', state: 'served', headroomBytes, filesystem },
+      ...others,
+    ];
+  }
+
+  /** Where the pool is. Throws NO_POOL. */
+  directoryOf(id: PoolId): string {
+    const pool = [...this.#pools.values()].find((each) => each.id === id);
+    return pool === undefined ? this.#must(String(id)).directory : pool.directory;
+  }
+
   /** What is wrong, one sentence each. */
   troubles(): string[] {
     const broken = this.rows().flatMap(({ name, directory, broken: reason }) =>
@@ -130,7 +168,7 @@ export class Pools {
     try {
       mkdirSync(join(view, place.path), { recursive: true });
       mkdirSync(join(pool.directory, graft.directory), { recursive: true });
-      await engine.graft(graft.path, graft.pool, graft.directory);
+      await engine.graft(graft.path, graft.pool, graft.directory, false);
     } catch (error) {
       throw notGrafted(place.shown, error);
     }
@@ -157,6 +195,38 @@ export class Pools {
     }
     this.#grafts.set(graft.path, graft);
     return lot;
+  }
+
+  /**
+   * Serves a directory of a pool, which is there, in the place of an empty directory of the mount; a lot is bound afterwards. Nothing
+   * where it is so already. The caller holds all lots. Throws NOT_GRAFTED.
+   */
+  async attach(graft: Graft): Promise<void> {
+    const { engine, ledger } = this.#parts.keeper.parts;
+    if (this.#grafts.has(graft.path)) return;
+    try {
+      await engine.graft(graft.path, graft.pool, graft.directory, graft.byKernel === true);
+    } catch (error) {
+      throw notGrafted(graft.path, error);
+    }
+    try {
+      await ledger.putGraft(graft, []);
+    } catch (error) {
+      await engine.ungraft(graft.path);
+      throw error;
+    }
+    this.#grafts.set(graft.path, graft);
+  }
+
+  /** What is grafted at exactly this path. */
+  graftAt(path: string): Graft | undefined {
+    return this.#grafts.get(path);
+  }
+
+  /** Throws NO_POOL. */
+  nameOf(id: PoolId): string {
+    if (id === MAIN_POOL) return MAIN_POOL_NAME;
+    return [...this.#pools.values()].find((each) => each.id === id)?.name ?? this.#must(String(id)).name;
   }
 
   /** The empty directory is there again. What was in it stays in the pool. Throws NOT_GRAFTED. */
@@ -265,7 +335,7 @@ export class Pools {
     try {
       // Somebody may have taken the empty directory away behind the mount.
       if (!readOnly) mkdirSync(join(view, graft.path), { recursive: true });
-      await engine.graft(graft.path, graft.pool, graft.directory);
+      await engine.graft(graft.path, graft.pool, graft.directory, graft.byKernel === true);
     } catch (error) {
       log.error({ err: error, graft }, 'what lies in a pool cannot be served');
       this.#lost.push(`${graft.path} cannot be served from its pool: ${errnoOf(error) ?? 'EIO'}`);

@@ -13,9 +13,9 @@ export function specOf(lot: Lot, lookup: LotLookup, nowMs: number): LotSpec {
 /** The same where the phase is known. */
 export function specIn({ setsAside, mayGrow }: LotPhase, lot: Lot): LotSpec {
   const { dedicatedBytes, opportunisticBytes, maxObjects } = lot.policy;
-  const { id, name, parents, pool } = lot;
+  const { id, name, parents, pool, enforcedByKernel } = lot;
   const spec = { id, name, parents: [...parents], dedicatedBytes, opportunisticBytes, maxObjects, setsAside, mayGrow };
-  return pool === undefined ? spec : { ...spec, pool };
+  return { ...spec, ...(pool === undefined ? {} : { pool }), ...(enforcedByKernel === true ? { enforcedByKernel } : {}) };
 }
 
 /** The paths of the mount that the lot owns or excludes. */

@@ -23,18 +23,23 @@ export class PoolTables {
          margin_bytes = @marginBytes WHERE id = @id`,
     );
     this.#drop = db.prepare('DELETE FROM pools WHERE id = ?');
-    this.#putGraft = db.prepare('INSERT OR REPLACE INTO grafts (path, pool_id, directory) VALUES (@path, @pool, @directory)');
+    this.#putGraft = db.prepare('INSERT OR REPLACE INTO grafts (path, pool_id, directory, by_kernel) VALUES (?, ?, ?, ?)');
     this.#dropGraft = db.prepare('DELETE FROM grafts WHERE path = ?');
   }
 
   load(): { pools: Pool[]; grafts: Graft[] } {
     const rows = this.#db.prepare('SELECT id, name, directory, type, capacity_bytes, margin_bytes FROM pools ORDER BY id');
-    const grafts = this.#db.prepare('SELECT path, pool_id, directory FROM grafts ORDER BY path');
+    const grafts = this.#db.prepare('SELECT path, pool_id, directory, by_kernel FROM grafts ORDER BY path');
     return {
       pools: (rows.raw().all() as [PoolId, string, string, PoolType, number | null, number | null][]).map(
         ([id, name, directory, type, capacityBytes, marginBytes]) => ({ id, name, directory, type, capacityBytes, marginBytes }),
       ),
-      grafts: (grafts.raw().all() as [string, PoolId, string][]).map(([path, pool, directory]) => ({ path, pool, directory })),
+      grafts: (grafts.raw().all() as [string, PoolId, string, number][]).map(([path, pool, directory, byKernel]) => ({
+        path,
+        pool,
+        directory,
+        byKernel: byKernel === 1,
+      })),
     };
   }
 
@@ -59,8 +64,8 @@ export class PoolTables {
     this.#drop.run(id);
   }
 
-  putGraft(graft: Graft): void {
-    this.#putGraft.run(graft);
+  putGraft({ path, pool, directory, byKernel = false }: Graft): void {
+    this.#putGraft.run(path, pool, directory, Number(byKernel));
   }
 
   dropGraft(path: string): void {

@@ -17,6 +17,13 @@ export const SPACES_TABLE = `
   ) STRICT, WITHOUT ROWID;
   `;
 
+/** Comes after the tables of pools. */
+export const BY_KERNEL = `
+  CREATE INDEX spaces_lot ON spaces (lot_id);
+  -- A quota of the filesystem holds there.
+  ALTER TABLE grafts ADD COLUMN by_kernel INTEGER NOT NULL DEFAULT 0;
+  `;
+
 type SpaceRow = Omit<Space, 'isHidden'> & { hidden: number };
 
 /** The table of the spaces. Its methods run inside the caller's transaction. */

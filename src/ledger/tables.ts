@@ -24,7 +24,8 @@ interface LotRow {
 /** In the order of `LotValues`. */
 const SELECT_LOTS = `
   SELECT id, name, owner, confined_owner, dedicated_bytes, opportunistic_bytes, max_objects, created_at_ms, expires_at_ms,
-    deletes_at_ms, self_parent, usage.bytes, usage.objects, pool_id
+    deletes_at_ms, self_parent, usage.bytes, usage.objects, pool_id,
+    EXISTS (SELECT 1 FROM spaces WHERE spaces.lot_id = lots.id AND enforce = 'kernel')
   FROM lots JOIN usage ON usage.lot_id = lots.id ORDER BY id`;
 
 type LotValues = [
@@ -42,6 +43,7 @@ type LotValues = [
   bytes: number,
   objects: number,
   poolId: number,
+  enforcedByKernel: number,
 ];
 
 const NONE: readonly never[] = [];
@@ -188,6 +190,7 @@ function lotOf(row: LotValues, parents: readonly LotId[], paths: readonly LotPat
     parents,
     paths,
     ...(row[13] === MAIN_POOL_ID ? {} : { pool: row[13] }),
+    ...(row[14] === 1 ? { enforcedByKernel: true } : {}),
     policy: {
       dedicatedBytes: dedicated,
       opportunisticBytes: opportunistic,

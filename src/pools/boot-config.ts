@@ -4,7 +4,7 @@ import { isAbsolute } from 'node:path';
 import { Ajv } from 'ajv';
 import { checkBytes, parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
-import type { DiskType } from './devices.js';
+import type { DiskType } from '../core/space.js';
 import { checkDevicePath, checkPoolName } from './names.js';
 import { POLICIES, type Policy } from './policy.js';
 import { DEFAULT_POOLS_DIR } from './pools-directory.js';

@@ -1,8 +1,9 @@
 // The start of the disks: ends what was unfinished, mounts the pools that are wanted, and makes one where there is none and the file says so.
 
 import { asVreserveError, VreserveError } from '../core/errors.js';
+import type { DiskType } from '../core/space.js';
 import type { BootConfig, WantedPool } from './boot-config.js';
-import { type Device, type DiskType, listDevices } from './devices.js';
+import { type Device, listDevices } from './devices.js';
 import { type FoundPool, poolsOn } from './found-pools.js';
 import type { Lock } from './lock.js';
 import { leastDevices } from './policy.js';

@@ -3,6 +3,7 @@
 import { lstat, readFile, readlink } from 'node:fs/promises';
 import { Ajv } from 'ajv';
 import { errnoOf, VreserveError } from '../core/errors.js';
+import type { DiskType } from '../core/space.js';
 import { checkDevicePath } from './names.js';
 import type { Tools } from './tools.js';
 
@@ -26,8 +27,6 @@ export interface Device {
   /** Which of the devices that have had this name since the machine started; null: the kernel does not say (before 5.15). */
   sequence: number | null;
 }
-
-export type DiskType = 'ssd' | 'hdd';
 
 /** Which of the devices are wanted besides disks. */
 export interface DeviceChoice {

@@ -2,7 +2,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { parseMountinfo } from '../core/mountinfo.js';
-import { type Device, type DeviceChoice, type DiskType, listDevices } from './devices.js';
+import type { DiskType } from '../core/space.js';
+import { type Device, type DeviceChoice, listDevices } from './devices.js';
 import { isPoolName } from './names.js';
 import { readSuperblock } from './superblock.js';
 import type { Tools } from './tools.js';

@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { asVreserveError, VreserveError } from '../core/errors.js';
-import { type Device, type DiskType, namedDevice } from './devices.js';
+import type { DiskType } from '../core/space.js';
+import { type Device, namedDevice } from './devices.js';
 import { findPools } from './found-pools.js';
 import { Uses } from './in-use.js';
 import { type Lock, lockDevices } from './lock.js';

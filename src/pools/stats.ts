@@ -1,7 +1,7 @@
 // Size, use and promises of every pool, and their sums by type of disk. In bytes.
 
 import { statfs } from 'node:fs/promises';
-import type { DiskType } from './devices.js';
+import type { DiskType } from '../core/space.js';
 import { type FoundPool, findPools } from './found-pools.js';
 import { isDegraded, missingText, poolTroubles } from './pool-health.js';
 import { qgroupsOf, unfilledBytes } from './qgroups.js';
@@ -10,13 +10,15 @@ import type { Tools } from './tools.js';
 /** What a mount says of one of its pools. */
 export interface PoolOfMount {
   name: string;
+  directory: string;
+  /** null: what the disk says. */
   type: DiskType | null;
-  state: string;
+  /** Why nothing in it can be used now; null: all is well. */
+  broken: string | null;
   capacityBytes: number;
   usedBytes: number;
   freeBytes: number;
   setAsideBytes: number;
-  headroomBytes: number;
 }
 
 /** Bytes are null where nobody knows: the pool is not mounted. */
@@ -24,8 +26,11 @@ export interface PoolStats {
   name: string;
   uuid: string | null;
   type: DiskType | null;
-  /** `mounted`, `degraded` (devices are missing, and it works), `not mounted`, `broken`, or what the mount says of it. */
-  state: string;
+  /** `served` (by the mount that was asked), `mounted`, `degraded` (devices are missing, and it works), `not mounted`, `broken`. */
+
+  state: 'served' | 'mounted' | 'degraded' | 'not mounted' | 'broken';
+  /** What that mount calls it; null: it is none of its pools. */
+  servedAs: string | null;
   /** What is wrong, a sentence each. */
   troubles: string[];
   devices: string[];
@@ -55,44 +60,49 @@ export async function poolStats(tools: Tools, ofMount: readonly PoolOfMount[]): 
   const found = await findPools(tools, { usb: true, loop: true });
   const pools = await Promise.all(found.map((pool) => statsOf(tools, pool)));
   for (const each of ofMount) {
-    const known = pools.find(({ name }) => name === each.name);
-    if (known === undefined) pools.push(onlyOfMount(each));
-    else Object.assign(known, told(each));
+    // The mount may call it otherwise: its backing directory is `main`.
+    const at = pools.findIndex(({ directory }) => directory === each.directory);
+    pools.splice(at < 0 ? pools.length : at, at < 0 ? 0 : 1, servedAs(each, pools[at]));
   }
   return { pools, totals: { ssd: totalOf(pools, 'ssd'), hdd: totalOf(pools, 'hdd') } };
 }
 
 async function statsOf(tools: Tools, pool: FoundPool): Promise<PoolStats> {
   const { name, uuid, type, directory } = pool;
-  const devices = pool.devices.map(({ path }) => path);
-  const unknown = { sizeBytes: null, usedBytes: null, freeBytes: null, setAsideBytes: null };
-  const troubles = pool.missing > 0 ? [missingText(pool.missing)] : [];
-  if (directory === null) return { name, uuid, type, state: 'not mounted', troubles, devices, directory, ...unknown };
-  const health = await poolTroubles(directory);
-  const state = health.length === 0 ? 'mounted' : health.every(isDegraded) ? 'degraded' : 'broken';
-  const common = { name, uuid, type, state, troubles: health, devices, directory };
+  const base: PoolStats = {
+    name,
+    uuid,
+    type,
+    state: 'not mounted',
+    servedAs: null,
+    troubles: pool.missing > 0 ? [missingText(pool.missing)] : [],
+    devices: pool.devices.map(({ path }) => path),
+    directory,
+    sizeBytes: null,
+    usedBytes: null,
+    freeBytes: null,
+    setAsideBytes: null,
+  };
+  if (directory === null) return base;
+  const troubles = await poolTroubles(directory);
+  const state = troubles.length === 0 ? 'mounted' : troubles.every(isDegraded) ? 'degraded' : 'broken';
   try {
     const { blocks, bfree, bavail, bsize } = await statfs(directory);
-    const setAsideBytes = unfilledBytes(await qgroupsOf(tools, directory));
-    return {
-      ...common,
-      sizeBytes: blocks * bsize,
-      usedBytes: (blocks - bfree) * bsize,
-      freeBytes: bavail * bsize,
-      setAsideBytes,
-    };
+    const bytes = { sizeBytes: blocks * bsize, usedBytes: (blocks - bfree) * bsize, freeBytes: bavail * bsize };
+    return { ...base, ...bytes, state, troubles, setAsideBytes: unfilledBytes(await qgroupsOf(tools, directory)) };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { ...common, state: 'broken', troubles: [...health, reason], ...unknown };
+    return { ...base, state: 'broken', troubles: [...troubles, error instanceof Error ? error.message : String(error)] };
   }
 }
 
-function told({ state, capacityBytes, usedBytes, freeBytes, setAsideBytes }: PoolOfMount) {
-  return { state, sizeBytes: capacityBytes, usedBytes, freeBytes, setAsideBytes };
-}
-
-function onlyOfMount(each: PoolOfMount): PoolStats {
-  return { name: each.name, uuid: null, type: each.type, troubles: [], devices: [], directory: null, ...told(each) };
+/** The pool as the mount has it, whose capacity can be less than what the filesystem has. */
+function servedAs(pool: PoolOfMount, known: PoolStats | undefined): PoolStats {
+  const { name, directory, broken, capacityBytes: sizeBytes, usedBytes, freeBytes, setAsideBytes } = pool;
+  const bytes = { sizeBytes, usedBytes, freeBytes, setAsideBytes };
+  const state = broken === null ? 'served' : 'broken';
+  const troubles = [...(known?.troubles ?? []), ...(broken === null ? [] : [broken])];
+  const told = { type: pool.type ?? known?.type ?? null, state, servedAs: name, troubles, directory, ...bytes } as const;
+  return { name, uuid: null, devices: [], ...known, ...told };
 }
 
 function totalOf(pools: readonly PoolStats[], type: DiskType): TypeStats {

@@ -2,7 +2,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asVreserveError } from '../core/errors.js';
-import type { Device, DiskType } from './devices.js';
+import type { DiskType } from '../core/space.js';
+import type { Device } from './devices.js';
 
 /** A pool as the watch sees it. */
 export interface PoolSight {

@@ -3,14 +3,8 @@
 import { join } from 'node:path';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import { formatEndpoint, type HttpAddress } from '../core/http-address.js';
-import {
-  lotNameOf,
-  NAMESPACES_PATH,
-  type NamespaceGrant,
-  type NamespaceInfo,
-  type NamespaceLots,
-  type Namespaces,
-} from '../core/namespace-layout.js';
+import { lotNameOf, NAMESPACES_PATH, type NamespaceInfo, type NamespaceLots, type Namespaces } from '../core/namespace-layout.js';
+import { MAIN_POOL_NAME } from '../core/pool.js';
 import type { Log } from '../log.js';
 import type { Remote } from '../process/calls.js';
 import { readVersion } from '../version.js';
@@ -66,7 +60,14 @@ export class ServedNamespaces {
       await this.#opened.remove(name);
       return info;
     },
-    namespaceInfo: async (name) => this.#infoOf(this.#opened.must(name)),
+    namespaceInfo: async (name) => {
+      try {
+        return await this.#infoOf(this.#opened.must(name));
+      } catch (error) {
+        if (!this.#opened.has(name)) throw error;
+        return this.#infoOfBroken(name, asVreserveError(error).message);
+      }
+    },
     namespaceNames: async () => this.#opened.names(),
     namespaceKeys: async (name, most) => {
       const { keys } = this.#opened.must(name);
@@ -87,14 +88,9 @@ export class ServedNamespaces {
   }
 
   async #infoOf({ name, keys, settings }: Namespace): Promise<NamespaceInfo> {
-    const address = this.#server?.address;
-    if (address === undefined) throw new VreserveError('NO_NAMESPACES');
-    const grant: NamespaceGrant = (await this.#opened.grantOf(name)) ?? { dedicatedBytes: 0, opportunisticBytes: 0 };
+    const { lot, pool, dedicatedBytes, opportunisticBytes, ...place } = await this.#placeOf(name);
     return {
-      name,
-      address: formatEndpoint(address),
-      host: 'host' in address ? address.host : null,
-      port: 'port' in address ? address.port : null,
+      ...place,
       mode: settings.mode,
       isPublic: settings.public,
       hasPassword: settings.password !== null,
@@ -104,8 +100,32 @@ export class ServedNamespaces {
       ...keys.totals,
       maxPayloadBytes: settings.maxsize === 0n ? null : Number(settings.maxsize),
       fileBytes: keys.fileBytes,
+      broken: null,
+      lot,
+      pool,
+      dedicatedBytes,
+      opportunisticBytes,
+    };
+  }
+
+  async #infoOfBroken(name: string, broken: string): Promise<NamespaceInfo> {
+    const access = { mode: 'user', isPublic: false, hasPassword: true, isWorm: false, isLocked: false, isFrozen: false } as const;
+    const holds = { entries: 0, payloadBytes: 0, keyBytes: 0, maxPayloadBytes: null, fileBytes: 0 };
+    return { ...access, ...holds, broken, ...(await this.#placeOf(name)) };
+  }
+
+  /** Where clients find it, and who pays for it. */
+  async #placeOf(name: string) {
+    const address = this.#server?.address;
+    if (address === undefined) throw new VreserveError('NO_NAMESPACES');
+    const lot = (await this.#opened.lotOf(name)) ?? { dedicatedBytes: 0, opportunisticBytes: 0, pool: MAIN_POOL_NAME };
+    return {
+      name,
+      address: formatEndpoint(address),
+      host: 'host' in address ? address.host : null,
+      port: 'port' in address ? address.port : null,
       lot: lotNameOf(name),
-      ...grant,
+      ...lot,
     };
   }
 }

@@ -1,6 +1,6 @@
 // The directories of spaces, as the service process has them: opened with the mount.
 
-import { VreserveError } from '../core/errors.js';
+import { asVreserveError, VreserveError } from '../core/errors.js';
 import { SpaceDirectory } from '../spaces/directory.js';
 import type { SpaceDirectories, SpaceLog } from '../spaces/host.js';
 
@@ -24,9 +24,15 @@ export class ServedSpaces {
     spacesCleared: (mostMs) => this.#open().spacesCleared(mostMs),
   };
 
-  /** A read-only mount has none that could be changed. */
-  async open(readOnly: boolean): Promise<void> {
-    if (!readOnly) this.#directory = await SpaceDirectory.open(this.#mountpoint, this.#log);
+  /** Why they are not there; null: they are, or it is a read-only mount, which has none that could be changed. */
+  async open(readOnly: boolean): Promise<string | null> {
+    if (readOnly) return null;
+    try {
+      this.#directory = await SpaceDirectory.open(this.#mountpoint, this.#log);
+      return null;
+    } catch (error) {
+      return `spaces cannot be changed: ${asVreserveError(error).message}`;
+    }
   }
 
   async close(): Promise<void> {

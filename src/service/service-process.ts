@@ -49,8 +49,8 @@ export async function runService(mountpoint: string, logLevel: LogLevel): Promis
       return { http: http?.address ?? null, zdb };
     },
     serve: async ({ readOnly, store: storing, namespaces: isZdb }) => {
-      await spaces.open(readOnly);
       const troubles = [
+        await spaces.open(readOnly),
         storing === null ? null : await store.open({ ...storing, readOnly }),
         (await plugin?.serve({ host: daemon, mountpoint, readOnly, log })) ?? null,
         isZdb ? await namespaces.open() : null,

@@ -8,16 +8,8 @@
 
 import { formatCount, formatExactBytes } from '../core/bytes.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
-import {
-  type Enforcer,
-  MAIN_POOL_ID,
-  noRoom,
-  poolsFor,
-  type Space,
-  type SpacePolicy,
-  type SpacePool,
-  spacePath,
-} from '../core/space.js';
+import { MAIN_POOL_ID } from '../core/pool.js';
+import { type Enforcer, noRoom, poolsFor, type Space, type SpacePolicy, type SpacePool, spacePath } from '../core/space.js';
 import type { By } from '../views/host.js';
 import type { SpaceDirectories, SpaceHost, SpaceLog } from './host.js';
 
@@ -80,8 +72,10 @@ export class SpaceChanges {
     const { host, log } = this.#parts;
     for (const space of this.all()) {
       const { name, state } = space;
-      if (state === 'ready' && this.#isWhole(space)) continue;
       try {
+        // A daemon may have been killed between the two.
+        if (state === 'ready' && space.enforce === 'kernel') await host.enforce(space);
+        if (state === 'ready' && (await this.#isWhole(space))) continue;
         if (state === 'ready') await this.#makeDirectory(space);
         else await this.settle(name);
         log.warn({ space: name, state }, 'a space was left half, and was mended');
@@ -90,7 +84,7 @@ export class SpaceChanges {
         this.#troubles.set(name, asVreserveError(error).message);
       }
     }
-    if (!host.hasGarbage()) return;
+    if (!(await host.hasGarbage())) return;
     // It clears away by itself what it finds.
     this.#mayBeClearing = true;
     await host.directories().catch((error: unknown) => log.error({ err: error }, 'removed spaces could not be cleared away'));
@@ -100,35 +94,29 @@ export class SpaceChanges {
   async create(asked: Asked, by: By): Promise<Space> {
     const { host, log } = this.#parts;
     const { name, bytes, policy, enforce, at } = asked;
-    if (enforce === 'kernel') {
-      throw new VreserveError('NOT_SUPPORTED', {
-        reason: 'spaces that the kernel enforces are not there yet: leave out --enforce',
-      });
-    }
     if (host.hasLotNamed(name)) throw new VreserveError('SPACE_NAME_TAKEN', { name });
     const path = host.freshPlace(at ?? spacePath(name), by);
-    this.#refuseOvertaking(asked);
     const space = await this.#freeing(
-      () => poolsFor(policy, bytes, host.pools()),
+      () => poolsFor(policy, bytes, this.#open(enforce)),
       (pools) => this.#createOnFirst(asked, path, pools, by),
     );
-    if (space === null) throw noRoom(policy, bytes, host.pools(), formatExactBytes);
+    if (space === null) throw this.#refusal(asked);
     log.info({ space: name, path, bytes, pool: space.pool }, 'space created');
     return space;
   }
 
   /** Throws SPACE_SHRINK, NO_SPACE, BELOW_CHILDREN. */
-  async resize({ name, lotId }: Space, bytes: number, by: By): Promise<void> {
+  async resize(space: Space, bytes: number, by: By): Promise<void> {
     const { host } = this.#parts;
-    const sizeBytes = host.bytesOf(lotId)?.sizeBytes;
-    if (sizeBytes === undefined) throw new VreserveError('SPACE_UNKNOWN', { name });
+    const sizeBytes = host.bytesOf(space)?.sizeBytes;
+    if (sizeBytes === undefined) throw new VreserveError('SPACE_UNKNOWN', { name: space.name });
     if (bytes === sizeBytes) return;
     try {
-      await host.resize(lotId, bytes, by);
+      await host.resize(space, bytes, by);
     } catch (error) {
       if (isCode(error, 'BELOW_USE')) throw shrinks(error, bytes, sizeBytes);
       if (!isCode(error, 'NO_SPACE') || !(await this.cleared(FREEING_MS))) throw error;
-      await host.resize(lotId, bytes, by);
+      await host.resize(space, bytes, by);
     }
   }
 
@@ -160,7 +148,7 @@ export class SpaceChanges {
     if (space === undefined || space.state === 'ready') return;
     const { host, self } = this.#parts;
     if (space.state === 'deleting') await this.#goOnRemoving(space, self);
-    else if (host.bytesOf(space.lotId) === null) await this.#undo(space, true);
+    else if (host.bytesOf(space) === null) await this.#undo(space, true);
     // Its bytes are set aside, which is the last step.
     else await this.#put({ ...space, state: 'ready' });
     this.#troubles.delete(name);
@@ -168,7 +156,7 @@ export class SpaceChanges {
 
   /** Who has removed the directory by hand gets a new one. */
   async mendDirectory(space: Space): Promise<void> {
-    if (this.#isWhole(space)) return;
+    if (await this.#isWhole(space)) return;
     await this.#makeDirectory(space);
     this.#troubles.delete(space.name);
   }
@@ -181,12 +169,30 @@ export class SpaceChanges {
     return (await Promise.all([here, host.discarded(mostMs)])).some((isCleared) => isCleared);
   }
 
-  /** First come, first served: who waits for bytes of the pool comes first. */
-  #refuseOvertaking({ name, bytes: askedBytes }: Asked): void {
+  /** Throws NOT_SUPPORTED where the kernel can enforce nothing. */
+  #eligible(enforce: Enforcer): SpacePool[] {
+    const pools = this.#parts.host.pools();
+    if (enforce === 'mount') return pools;
+    const able = pools.filter(({ id, filesystem }) => id !== MAIN_POOL_ID && filesystem === 'btrfs');
+    if (able.length > 0) return able;
+    const reason =
+      'the kernel can enforce a space on a btrfs pool beside the main one only, and there is none: leave out --enforce';
+    throw new VreserveError('NOT_SUPPORTED', { reason });
+  }
+
+  /** First come, first served: what the main pool has is for those who wait for it. */
+  #open(enforce: Enforcer): SpacePool[] {
+    const pools = this.#eligible(enforce);
+    return this.#parts.host.waiting() === 0 ? pools : pools.filter(({ id }) => id !== MAIN_POOL_ID);
+  }
+
+  #refusal({ name, bytes: askedBytes, policy, enforce }: Asked): VreserveError {
+    const pools = this.#eligible(enforce);
     const count = this.#parts.host.waiting();
-    if (count === 0) return;
+    if (count === 0 || poolsFor(policy, askedBytes, pools).length === 0)
+      return noRoom(policy, askedBytes, pools, formatExactBytes);
     const othersText = count === 1 ? '1 request waits' : `${formatCount(count)} requests wait`;
-    throw new VreserveError('OTHERS_WAIT', {
+    return new VreserveError('OTHERS_WAIT', {
       path: name,
       askedBytes,
       askedText: formatExactBytes(askedBytes),
@@ -224,7 +230,7 @@ export class SpaceChanges {
       const directories = await host.directories();
       isOurs = await directories.makeSpace(path);
       if (!isOurs) throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something is there already' });
-      if (isElsewhere(space)) await host.attach(space);
+      if (isElsewhere(space)) await host.attach(space, bytes);
       await host.admit(space, bytes, by);
       const ready: Space = { ...space, state: 'ready' };
       await this.#put(ready);
@@ -241,12 +247,12 @@ export class SpaceChanges {
   /** `isOurs`: what is at the path. What somebody has put there all the same is not thrown away. */
   async #undo(space: Space, isOurs: boolean): Promise<void> {
     const { host, self } = this.#parts;
-    if (host.bytesOf(space.lotId) !== null) await host.free(space, self);
+    if (host.bytesOf(space) !== null) await host.free(space, self);
     if (isElsewhere(space)) {
       await host.detach(space);
       await host.discard(space);
     }
-    if (isOurs && host.hasDirectory(space.path)) await (await host.directories()).unmakeSpace(space.path);
+    if (isOurs && (await host.hasDirectory(space.path))) await (await host.directories()).unmakeSpace(space.path);
     await this.#forget(space);
   }
 
@@ -275,13 +281,13 @@ export class SpaceChanges {
   }
 
   /** One in another pool is served from there or not at all: nobody can take that away. */
-  #isWhole(space: Space): boolean {
-    return isElsewhere(space) || this.#parts.host.hasDirectory(space.path);
+  async #isWhole(space: Space): Promise<boolean> {
+    return isElsewhere(space) || (await this.#parts.host.hasDirectory(space.path));
   }
 
   async #makeDirectory({ path }: Space): Promise<void> {
     const isNew = await (await this.#parts.host.directories()).makeSpace(path);
-    if (isNew || this.#parts.host.hasDirectory(path)) return;
+    if (isNew || (await this.#parts.host.hasDirectory(path))) return;
     throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something else is there' });
   }
 

@@ -41,9 +41,9 @@ export interface SpaceHost {
   waiting(): number;
   /**
    * Of a space in another pool than the main one: its directory in the pool is made where it is missing, and served at its path, where
-   * there is an empty directory. Throws SYSTEM.
+   * there is an empty directory; with a quota of so many bytes where the kernel enforces it. Throws SYSTEM, TOOL_…, NOT_GRAFTED.
    */
-  attach(space: Space): Promise<void>;
+  attach(space: Space, bytes: number): Promise<void>;
   /** It is served no longer, and the empty directory is there again. Throws SPACE_IN_USE where files of it are open. */
   detach(space: Space): Promise<void>;
   /** Takes what it holds in its pool away; its files are removed afterwards. */
@@ -53,15 +53,21 @@ export interface SpaceHost {
   /** Makes the lot of a new space. Throws NO_SPACE, and what `freshPlace` does. */
   admit(space: Space, bytes: number, by: By): Promise<void>;
   /** Throws NO_SPACE, BELOW_USE, BELOW_CHILDREN. */
-  resize(lot: LotId, bytes: number, by: By): Promise<void>;
+  resize(space: Space, bytes: number, by: By): Promise<void>;
+  /** What the kernel enforces has the size of its lot. */
+  enforce(space: Space): Promise<void>;
   /** Nothing at or below the path of the space is bound afterwards. */
   free(space: Space, by: By): Promise<void>;
   /** null: the lot is not there. */
-  bytesOf(lot: LotId): SpaceBytes | null;
+  bytesOf(space: Space): SpaceBytes | null;
+  /** Looks at what spaces hold that the kernel enforces. */
+  measure(spaces: readonly Space[]): Promise<void>;
   /** Whether there is a directory at the path of the mount. */
-  hasDirectory(path: string): boolean;
+  hasDirectory(path: string): Promise<boolean>;
   /** Whether what was removed waits to be cleared away. In other pools than the main one that begins now. */
-  hasGarbage(): boolean;
+  hasGarbage(): Promise<boolean>;
+  /** Nothing is cleared away any more; what is left is, after the next start. */
+  close(): Promise<void>;
   /** Who does what is done in the mount: started where it is not there yet. Throws ENDING. */
   directories(): Promise<SpaceDirectories>;
 }

@@ -59,6 +59,7 @@ export class Spaces {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#turns.idle();
+    await this.#parts.host.close();
   }
 
   /** A command. Throws NOT_YOURS, READ_ONLY, ENDING, SPACE_…, what admission refuses; then nothing is changed. */
@@ -72,9 +73,11 @@ export class Spaces {
         return this.#change(request.name, by, () => this.#delete(request, by));
       case 'lookup':
         this.#parts.host.checkMaySee(by, 'look up a space');
+        await this.#parts.host.measure([this.#must(request.name)]);
         return this.#show(this.#must(request.name));
       case 'list':
         this.#parts.host.checkMaySee(by, 'list spaces');
+        await this.#parts.host.measure(this.#changes.all());
         return this.#list(request.all);
     }
   }
@@ -161,8 +164,8 @@ export class Spaces {
   }
 
   #show(space: Space, pools: readonly SpacePool[] = this.#parts.host.pools()): SpaceJson {
-    const { name, lotId, path, pool, policy, enforce, isHidden: hidden, state } = space;
-    const { sizeBytes, usedBytes } = this.#parts.host.bytesOf(lotId) ?? { sizeBytes: 0, usedBytes: 0 };
+    const { name, path, pool, policy, enforce, isHidden: hidden, state } = space;
+    const { sizeBytes, usedBytes } = this.#parts.host.bytesOf(space) ?? { sizeBytes: 0, usedBytes: 0 };
     const found = pools.find(({ id }) => id === pool);
     const where = { pool: found?.name ?? String(pool), type: found?.type ?? null };
     return { name, path, sizeBytes, usedBytes, ...where, policy, enforce, state, hidden };

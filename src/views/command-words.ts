@@ -87,7 +87,7 @@ const NAMESPACE_USAGE = 'ns list | info NAME | release NAME | reserve NAME BYTES
 
 /** A password is given as JSON, or by vreserve ns. */
 function namespaceFromWords([action = '', ...rest]: readonly string[]): NamespaceCommand {
-  const { words, options } = parse(rest, ['mode'], ['public']);
+  const { words, options } = parse(rest, ['mode', 'type'], ['public']);
   if (action !== 'reserve') {
     if (Object.keys(options).length > 0) throw bad(`write: ${NAMESPACE_USAGE}`);
     if (action === 'list') exactly(0, words, NAMESPACE_USAGE);

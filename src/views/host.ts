@@ -119,7 +119,15 @@ export interface PoolRequest {
 
 /** A command on key-value namespaces. `bytes`: payload. */
 export type NamespaceCommand =
-  | { action: 'reserve'; namespace: string; bytes: number; mode: NamespaceMode; password: string | null; isPublic: boolean }
+  | {
+      action: 'reserve';
+      namespace: string;
+      bytes: number;
+      mode: NamespaceMode;
+      password: string | null;
+      isPublic: boolean;
+      policy: SpacePolicy;
+    }
   | { action: 'release' | 'info'; namespace: string }
   | { action: 'list' };
 

@@ -2,17 +2,18 @@
 
 import { checkBytes, parseBytes } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
+import { spacePolicy } from '../core/space.js';
 import type { NamespaceCommand } from './host.js';
 
 /** Names of its fields, beside `cmd`. */
-export const NAMESPACE_FIELDS = ['action', 'namespace', 'bytes', 'mode', 'password', 'public'] as const;
+export const NAMESPACE_FIELDS = ['action', 'namespace', 'bytes', 'mode', 'password', 'public', 'type'] as const;
 
 /** What one password may have, as in NSSET. */
 const MAX_PASSWORD_BYTES = 63;
 
-/** Throws BAD_COMMAND, BAD_BYTES. */
+/** Throws BAD_COMMAND, BAD_BYTES, SPACE_BAD_TYPE. */
 export function namespaceCommand(fields: Readonly<Record<string, unknown>>): NamespaceCommand {
-  const { action, namespace, bytes, mode = 'user', password = null, public: isPublic = false } = fields;
+  const { action, namespace, bytes, mode = 'user', password = null, public: isPublic = false, type } = fields;
   if (action !== 'list' && typeof namespace !== 'string') throw bad('"namespace" must be a name');
   switch (action) {
     case 'list':
@@ -26,7 +27,9 @@ export function namespaceCommand(fields: Readonly<Record<string, unknown>>): Nam
       const size = typeof bytes === 'string' ? parseBytes(bytes) : bytes;
       if (typeof size !== 'number') throw bad('"bytes" must be a number of bytes');
       if (checkBytes(size) === 0) throw bad('"bytes" must be more than 0');
-      return { action, namespace: String(namespace), bytes: size, mode, password: checkPassword(password), isPublic };
+      if (type !== undefined && typeof type !== 'string') throw bad('"type" must be ssd or hdd');
+      const asked = { password: checkPassword(password), isPublic, policy: spacePolicy(type, undefined) };
+      return { action, namespace: String(namespace), bytes: size, mode, ...asked };
     }
     default:
       throw bad('"action" must be reserve, release, info or list');

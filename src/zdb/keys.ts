@@ -12,7 +12,7 @@ export const INDEX_FILE = 'index.db';
 
 /** So many changes, or bytes of values, and the index is told of them: after a crash they are read again. */
 const FLUSH_ENTRIES = 32_768;
-const FLUSH_BYTES = 64 * 1024 * 1024;
+const FLUSH_BYTES = 512 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -237,6 +237,12 @@ export class Keys {
       throw error;
     }
     this.#undo = [];
+  }
+
+  /** Nothing of what was set and deleted since the last commit was. */
+  rollback(): void {
+    this.#log.rollback();
+    this.#undoAll();
   }
 
   #undoAll(): void {

@@ -1,7 +1,7 @@
 // All namespaces of a mount: made, opened when somebody needs one, and removed.
 
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { NameTurns } from '../core/name-turns.js';
@@ -9,7 +9,7 @@ import {
   DEFAULT_NAMESPACE,
   grantFor,
   MAX_NAMESPACE_NAME_BYTES,
-  type NamespaceGrant,
+  type NamespaceLot,
   type NamespaceMode,
   type NamespaceOrder,
 } from '../core/namespace-layout.js';
@@ -51,13 +51,15 @@ export class NamespaceSet {
       if (!entry.isDirectory() || reasonAgainst(entry.name) !== null) continue;
       const path = join(directory, entry.name);
       found.add(entry.name);
+      // One whose pool is away is opened when it is back.
+      const isAway = !isReadable(path);
       const isWhole = existsSync(join(path, INDEX_FILE)) && !existsSync(join(path, REMOVED));
-      if (isWhole) set.#all.set(entry.name, null);
+      if (isAway || isWhole) set.#all.set(entry.name, null);
       else await set.#clear(entry.name);
     }
     for (const name of await lots.namespacesWithLots()) if (!found.has(name)) await lots.dropNamespaceLot(name);
     for (const name of set.#all.keys()) {
-      if ((await lots.namespaceLot(name)) === null) await lots.makeNamespaceLot(name, grantFor(null), null);
+      if ((await lots.namespaceLot(name)) === null) await lots.makeNamespaceLot(name, grantFor(null), null, null);
     }
     if (!set.#all.has(DEFAULT_NAMESPACE)) await set.create(orderOf(DEFAULT_NAMESPACE, parts.mode));
     return set;
@@ -97,15 +99,16 @@ export class NamespaceSet {
 
   /** Throws NAMESPACE_BAD_NAME, NAMESPACE_EXISTS, NO_SPACE; then nothing is changed. */
   create(order: NamespaceOrder): Promise<Namespace> {
-    const { name, sizeBytes, owner } = order;
+    const { name, sizeBytes, owner, policy } = order;
     return this.#turns.run(name, async () => {
       const reason = reasonAgainst(name);
       if (reason !== null) throw new VreserveError('NAMESPACE_BAD_NAME', { name: name.slice(0, 60), reason });
       if (this.#all.has(name)) throw new VreserveError('NAMESPACE_EXISTS', { name });
       const { lots } = this.#parts.host;
-      await lots.makeNamespaceLot(name, grantFor(sizeBytes), owner);
+      await lots.makeNamespaceLot(name, grantFor(sizeBytes), owner, policy);
       try {
-        mkdirSync(join(this.#parts.host.directory, name), { mode: 0o700 });
+        // In another pool it is there.
+        mkdirSync(join(this.#parts.host.directory, name), { mode: 0o700, recursive: true });
         const made = this.#open(order);
         this.#all.set(name, made);
         return made;
@@ -133,7 +136,7 @@ export class NamespaceSet {
     });
   }
 
-  grantOf(name: string): Promise<NamespaceGrant | null> {
+  lotOf(name: string): Promise<NamespaceLot | null> {
     return this.#parts.host.lots.namespaceLot(name);
   }
 
@@ -145,8 +148,13 @@ export class NamespaceSet {
 
   async #clear(name: string): Promise<void> {
     const { directory, lots } = this.#parts.host;
-    await rm(join(directory, name), { recursive: true, force: true });
+    const path = join(directory, name);
+    // What says that it is to go goes last.
+    const inside = (await readdir(path).catch(() => [])).sort((a, b) => Number(a === REMOVED) - Number(b === REMOVED));
+    for (const each of inside) await rm(join(path, each), { recursive: true, force: true });
+    // With it goes the directory where another pool has it.
     await lots.dropNamespaceLot(name);
+    await rm(path, { recursive: true, force: true });
   }
 
   #open({ name, sizeBytes, password, isPublic, mode }: NamespaceOrder): Namespace {
@@ -163,7 +171,7 @@ export class NamespaceSet {
 }
 
 export function orderOf(name: string, mode: NamespaceMode): NamespaceOrder {
-  return { name, sizeBytes: null, mode, password: null, isPublic: true, owner: null };
+  return { name, sizeBytes: null, mode, password: null, isPublic: true, owner: null, policy: null };
 }
 
 /** Why a namespace cannot have this name; null: it can. */
@@ -173,6 +181,16 @@ export function reasonAgainst(name: string): string | null {
   if (name.includes('/')) return 'it has a slash';
   if (/\p{Cc}|\ufffd/u.test(name)) return 'it has a control character, or is not UTF-8';
   return null;
+}
+
+function isReadable(path: string): boolean {
+  try {
+    readdirSync(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return true;
+    return false;
+  }
 }
 
 /** True for what the system says where there is no room, or no bytes for the lot. */

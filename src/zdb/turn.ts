@@ -72,8 +72,10 @@ export class Turn {
     this.#writers.clear();
     const isHeld = this.#isSynced && changed.length > 0;
     if (isHeld) for (const writer of writers) writer.hold();
-    for (const asker of this.#askers) asker.send();
+    const askers = [...this.#askers];
+    // Who sends may go on at once, and have answers for the next turn.
     this.#askers.clear();
+    for (const asker of askers) asker.send();
     for (const { upkeep } of changed) upkeep.look();
     if (!isHeld) return;
     Promise.all(changed.map(({ keys }) => keys.sync())).then(

@@ -42,6 +42,8 @@ export class Upkeep {
   #notBeforeMs = 0;
   /** Until then whatever can be given back is. */
   #tightUntilMs = 0;
+  /** Files that cannot be emptied. */
+  readonly #stuck = new Set<number>();
 
   constructor(keys: Keys, log: UpkeepLog) {
     this.#keys = keys;
@@ -102,7 +104,7 @@ export class Upkeep {
   }
 
   #victim(): number | null {
-    return victimOf(this.#keys, performance.now() < this.#tightUntilMs);
+    return victimOf(this.#keys, performance.now() < this.#tightUntilMs, this.#stuck);
   }
 
   /** Its values go to the end; then it goes. */
@@ -128,6 +130,11 @@ export class Upkeep {
     if (this.#isStopped) return;
     await this.#flush();
     if (log.files.get(number)?.liveBytes === 0) log.remove(number);
+    else if (log.has(number)) {
+      // Something in it is not what was written. It stays as it is, for whoever can make something of it.
+      this.#stuck.add(number);
+      this.#log.warn({ file: number }, 'a file of a namespace could not be emptied: it is damaged');
+    }
   }
 
   #flush(): Promise<void> {
@@ -151,13 +158,13 @@ export class Upkeep {
 }
 
 /** The file that is worth least, where files take too much, or every byte counts; null: none is to be emptied. */
-function victimOf({ totals, log, fileBytes }: Keys, isTight: boolean): number | null {
+function victimOf({ totals, log, fileBytes }: Keys, isTight: boolean, stuck: ReadonlySet<number>): number | null {
   const { payloadBytes, keyBytes } = totals;
   if (!isTight && fileBytes - payloadBytes - keyBytes <= payloadBytes * MOST_OVERHEAD + FIXED_BYTES) return null;
   let worst: number | null = null;
   let least = 1 - LEAST_DEAD;
   for (const [number, { endBytes, liveBytes }] of log.files) {
-    if (endBytes === 0 || liveBytes / endBytes >= least) continue;
+    if (endBytes === 0 || stuck.has(number) || liveBytes / endBytes >= least) continue;
     worst = number;
     least = liveBytes / endBytes;
   }

@@ -51,12 +51,13 @@ const KEPT_BYTES = 64 * 1024;
 
 /** How far a file grows ahead, at least and at most: each time is a question to the lot. */
 const LEAST_STEP_BYTES = 32 * 1024;
-const MOST_STEP_BYTES = 1024 * 1024;
+const MOST_STEP_BYTES = 4 * 1024 * 1024;
 
 /** What is added in one turn is written together. */
 const FIRST_PENDING_BYTES = 64 * 1024;
 
 const MOST_DESCRIPTORS = 32;
+const MOST_UNSYNCED = 16;
 
 const WINDOW_BYTES = 64 * 1024;
 
@@ -89,7 +90,8 @@ export class ValueLog {
   #lastBefore = 0;
   #addsValues = false;
   readonly #readers = new Map<number, number>();
-  readonly #sealing = new Set<Promise<void>>();
+  /** Files that were ended, and may not be on the disk yet. */
+  #unsynced: number[] = [];
   #syncs = 0;
   #isDirectoryDirty = true;
   /** Bytes of all files, as the lot is charged for them. */
@@ -288,11 +290,9 @@ export class ValueLog {
     }
     ftruncateSync(fd, endBytes);
     this.#sealedBytes += endBytes;
-    const sealing = synced(fd).then(() => {
-      closeSync(fd);
-      this.#sealing.delete(sealing);
-    });
-    this.#sealing.add(sealing);
+    this.#unsynced.push(fd);
+    // Nobody waits for them, so an error is found by who syncs next: the disk tells it once more.
+    if (this.#unsynced.length > MOST_UNSYNCED) this.#seal(this.#unsynced.splice(0, 1)).catch(() => {});
   }
 
   #begin(number: number): void {
@@ -320,7 +320,24 @@ export class ValueLog {
     }
     this.#syncs += 1;
     try {
-      await Promise.all([synced(this.#fd), ...this.#sealing]);
+      await Promise.all([synced(this.#fd), this.#seal(this.#unsynced.splice(0))]);
+    } finally {
+      this.#syncs -= 1;
+    }
+  }
+
+  async #seal(fds: readonly number[]): Promise<void> {
+    this.#syncs += 1;
+    try {
+      await Promise.all(
+        fds.map(async (fd) => {
+          try {
+            await synced(fd);
+          } finally {
+            closeSync(fd);
+          }
+        }),
+      );
     } finally {
       this.#syncs -= 1;
     }
@@ -446,13 +463,13 @@ export class ValueLog {
 
   /** False where something is on its way to the disk. */
   closeIfIdle(): boolean {
-    if (this.#sealing.size > 0 || this.#syncs > 0) return false;
+    if (this.#unsynced.length > 0 || this.#syncs > 0) return false;
     this.#closeAll();
     return true;
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#sealing);
+    await this.#seal(this.#unsynced.splice(0));
     this.#closeAll();
   }
 

@@ -58,13 +58,13 @@ export async function hasStore({ address }: MountServer): Promise<boolean> {
 /** `vreserve store serve` on the directory. */
 export async function storeServer(session: Session, directory: string): Promise<Server> {
   const address = `127.0.0.1:${await freePort()}`;
-  return start(session, address, process.execPath, [MAIN, 'store', 'serve', directory, '-s', address]);
+  return startServer(session, address, process.execPath, [MAIN, 'store', 'serve', directory, '-s', address]);
 }
 
 /** As little as Node.js allows; with `file`, one that has a line of what was asked on the disk before it answers. */
 export async function plainServer(session: Session, address?: string, file?: string): Promise<Server> {
   const on = address ?? `127.0.0.1:${await freePort()}`;
-  return start(session, on, process.execPath, [PLAIN, on, ...(file === undefined ? [] : [file])]);
+  return startServer(session, on, process.execPath, [PLAIN, on, ...(file === undefined ? [] : [file])]);
 }
 
 /** nginx, as the system has it or as scripts/bench has unpacked it; null where there is none. */
@@ -125,11 +125,11 @@ http {
   const file = join(top, 'nginx.conf');
   await writeFile(file, configuration);
   const env = preload === undefined ? {} : { LD_PRELOAD: preload };
-  return start(session, address, program, ['-e', join(top, 'error.log'), '-p', top, '-c', file], env);
+  return startServer(session, address, program, ['-e', join(top, 'error.log'), '-p', top, '-c', file], env);
 }
 
 /** A port that was free a moment ago, for who cannot be told to choose one. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -140,7 +140,13 @@ async function freePort(): Promise<number> {
 }
 
 /** Starts a server, and waits until it can be connected to. SIGTERM ends it. */
-async function start(session: Session, address: string, program: string, args: readonly string[], env = {}): Promise<Server> {
+export async function startServer(
+  session: Session,
+  address: string,
+  program: string,
+  args: readonly string[],
+  env = {},
+): Promise<Server> {
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } });
   let said = '';
   let isOver = false;

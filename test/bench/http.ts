@@ -11,10 +11,13 @@ import { judgeReserve, measureReserve } from './http-reserve.js';
 import type { Options } from './options.js';
 import type { Place } from './place.js';
 import type { Say } from './run.js';
+import { judgeZdb, measureZdb } from './zdb.js';
 
 /** The three of them, by the names that `--only` knows. */
 export const HTTP_PARTS = ['http-reserve', 'http-blobs', 'http-files'] as const;
-export type HttpPart = (typeof HTTP_PARTS)[number];
+/** Namespaces are asked like them, and are no HTTP. */
+export const ZDB = 'zdb';
+export type HttpPart = (typeof HTTP_PARTS)[number] | typeof ZDB;
 
 export interface HttpMeasured {
   part: HttpPart;
@@ -59,6 +62,10 @@ export async function measureHttp(
   const top = join(place.top, part);
   await mkdir(top);
   try {
+    if (part === ZDB) {
+      const comparison = await measureZdb(inner, top, options, (text) => say(`${place.filesystem}: ${text}`));
+      return { part, title: 'key-value namespaces', about: 'keys', comparison, goals: judgeZdb(comparison) };
+    }
     const programs = { files, ...(await compile(inner)) };
     const told: Say = (text) => say(`${place.filesystem}: ${text}`);
     if (part === 'http-reserve') {

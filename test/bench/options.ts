@@ -1,7 +1,7 @@
 // The words of `scripts/bench`.
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
-import { HTTP_PARTS, type HttpPart } from './http.js';
+import { HTTP_PARTS, type HttpPart, ZDB } from './http.js';
 import { JOBS } from './jobs.js';
 import { TARGETS } from './targets.js';
 
@@ -35,7 +35,7 @@ const LAUNCHED = 'scripts/bench';
 const LOTS = 'lots';
 const SPOOL = 'spool';
 const HTTP = 'http';
-const PARTS: readonly string[] = [LOTS, SPOOL, HTTP, ...HTTP_PARTS];
+const PARTS: readonly string[] = [LOTS, SPOOL, HTTP, ...HTTP_PARTS, ZDB];
 
 export const HELP = `usage: ${LAUNCHED} [options]
 
@@ -44,6 +44,7 @@ backing directory. Within a round every job runs on every target in turn, so tha
 The part "${LOTS}" compares mounts with 1, 1,000 and 100,000 lots: mounting, reports, writing, and adding lots.
 The part "${SPOOL}" compares spools in a native directory and in a mount: entries a second, and the time until who waits is woken.
 The part "${HTTP}" asks the services: pairs of reserve and release a second, blobs beside nginx, and file I/O in a mount meanwhile.
+The part "${ZDB}" compares key-value namespaces with redis-server, asked by redis-benchmark.
 
   --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
   --quick           shorter jobs and fewer files: about 14 minutes instead of an hour, and only a hint
@@ -95,7 +96,10 @@ export function parseOptions(args: readonly string[]): Options | null {
     jobs: only.length > 0 && only.every((name) => PARTS.includes(name)) ? new Set() : chosen(names.jobs),
     lots: only.length === 0 || only.includes(LOTS),
     spool: only.length === 0 || only.includes(SPOOL),
-    http: HTTP_PARTS.filter((part) => only.length === 0 || only.includes(HTTP) || only.includes(part)),
+    http: [
+      ...HTTP_PARTS.filter((part) => only.length === 0 || only.includes(HTTP) || only.includes(part)),
+      ...(only.length === 0 || only.includes(ZDB) ? ([ZDB] as const) : []),
+    ],
     quick: values.quick,
     append: values.append,
     json: values.json,

@@ -101,16 +101,16 @@ function pools(text: string): SpacePool[] {
   return text.split(' ').map((each, id) => {
     const [name = '', type = '', headroom = ''] = each.split(':');
     const state = headroom.endsWith('!') ? 'broken' : 'served';
-    return { id, name, type: type === '?' ? null : (type as DiskType), state, headroomBytes: Number.parseInt(headroom, 10) };
+    return { id, name, type: type as DiskType, state, headroomBytes: Number.parseInt(headroom, 10), filesystem: 'ext4' };
   });
 }
 
 t.test('which pool', async (t) => {
   const cases: [policy: SpacePolicy, bytes: number, pools: string, tried: string][] = [
     ['ssd-only', 10, 'a:ssd:20 b:ssd:30 c:hdd:90', 'b a'],
-    ['ssd-only', 10, 'a:hdd:20 b:?:30', ''],
-    ['hdd-only', 10, 'a:ssd:99 b:hdd:30 c:hdd:40 d:?:50', 'c b'],
-    ['ssd-first', 10, 'a:hdd:99 b:ssd:10 c:ssd:11 d:?:100', 'c b d a'],
+    ['ssd-only', 10, 'a:hdd:20 b:hdd:30', ''],
+    ['hdd-only', 10, 'a:ssd:99 b:hdd:30 c:hdd:40', 'c b'],
+    ['ssd-first', 10, 'a:hdd:99 b:ssd:10 c:ssd:11 d:hdd:100', 'c b d a'],
     ['ssd-first', 12, 'a:hdd:99 b:ssd:10 c:ssd:11', 'a'],
     ['ssd-first', 100, 'a:hdd:99 b:ssd:10', ''],
     ['ssd-only', 20, 'a:ssd:20', 'a'],
@@ -130,7 +130,7 @@ t.test('which pool', async (t) => {
     'not enough space left in pools of this type ssd: 50 B asked for, 30 B available',
   );
   t.match(says('hdd-only', 'a:ssd:20'), /type hdd: 50 B asked for, 0 B available$/);
-  t.match(says('ssd-first', 'a:ssd:20 b:?:-3'), /type ssd or hdd: 50 B asked for, 20 B available$/);
+  t.match(says('ssd-first', 'a:ssd:20 b:hdd:-3'), /type ssd or hdd: 50 B asked for, 20 B available$/);
 });
 
 t.test('the size of the cache', async (t) => {

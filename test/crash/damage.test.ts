@@ -10,9 +10,10 @@ import { must, run, vreserve } from '../helpers/run.js';
 
 const PAGE = 4096;
 
-/** Hashes of what is in `.vreserve`, but for the log, the lock, and what any reader makes: SQLite's index of the WAL, and an empty WAL. */
+/** Hashes of the files in `.vreserve`, but for the log, the lock, and what any reader makes: SQLite's index of the WAL, and an empty WAL. */
 async function hashes(own: string): Promise<Record<string, string>> {
-  const names = (await readdir(own)).filter((name) => !/^(daemon\.log|lock|ledger\.db-shm)$/.test(name)).sort();
+  const files = (await readdir(own, { withFileTypes: true })).filter((entry) => entry.isFile()).map(({ name }) => name);
+  const names = files.filter((name) => !/^(daemon\.log|lock|ledger\.db-shm)$/.test(name)).sort();
   const found: Record<string, string> = {};
   for (const name of names) {
     const content = await readFile(join(own, name));

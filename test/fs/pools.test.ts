@@ -67,7 +67,11 @@ test('pools given with the mount', { skip, timeout: 180_000 }, async (t) => {
       filesystem,
       io,
     ]),
-    disks.map(({ kind, at }) => [kind, at, kind === 'ext4' ? 'hdd' : 'ssd', null, kind, 'passthrough']),
+    disks.map(({ kind, at }) => [kind, at, kind === 'ext4' ? 'hdd' : 'ssd', null, kind, m.ready.io]),
+  );
+  t.same(
+    m.ready.pools.map(({ name, broken }) => [name, broken]),
+    disks.map(({ kind }) => [kind, null]),
   );
   for (const { kind } of disks) await graft(m, `/on-${kind}`, kind, 8 * MIB);
 
@@ -319,7 +323,7 @@ test('a pool whose disk fails', { skip, timeout: 180_000 }, async (t) => {
 });
 
 test('a known pool that is away when the mount begins', { skip, timeout: 120_000 }, async (t) => {
-  const { m, disks } = await start(t, ['ext4']);
+  const { m, disks, top } = await start(t, ['ext4']);
   const disk = disks[0];
   if (disk === undefined) throw new Error('no disk');
   await graft(m, '/space', 'ext4', 8 * MIB);
@@ -332,12 +336,20 @@ test('a known pool that is away when the mount begins', { skip, timeout: 120_000
   t.equal(await codeOf(readdir(join(m.mnt, 'space'))), 'EIO');
   t.match(await lotOf(m, '/space'), { usedBytes: 321 });
   t.equal((await m.run(['check', m.mnt])).code, 0);
+  // Meanwhile it changes behind the mount.
+  const elsewhere = join(top, 'elsewhere');
+  await mkdir(elsewhere);
+  await must(run('mount', ['-o', 'loop', `${disk.at}.img`, elsewhere]));
+  const [id = ''] = await readdir(join(elsewhere, '.vreserve/spaces'));
+  await writeFile(join(elsewhere, '.vreserve/spaces', id, 'x'), Buffer.alloc(1000));
+  await must(run('umount', [elsewhere]));
   await disk.mount();
   await soon(
     () => poolOf(m, 'ext4'),
     (row) => row?.broken === null,
   );
   t.same(await readdir(join(m.mnt, 'space')), ['x']);
+  t.match(await lotOf(m, '/space'), { usedBytes: 1000, objects: 1 }, 'it was counted before it was served');
   await writeFile(join(m.mnt, 'space/y'), 'y');
-  t.match(await lotOf(m, '/space'), { usedBytes: 322, objects: 2 });
+  t.match(await lotOf(m, '/space'), { usedBytes: 1001, objects: 2 });
 });

@@ -2,11 +2,14 @@
 // keep it mounted, and what others mount is not seen by them.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { ROOT } from './run.js';
 
 /** Takes away all that other tests may have mounted, which would be kept busy by this namespace. */
 const SCRIPT = `
 awk '{ for (i = 7; i < NF; i++) if ($i == "-") print $(i + 1), $5 }' /proc/self/mountinfo | tac |
   while read -r type at; do
+    # What the tests themselves lie on stays.
+    case "$PWD/ \${TMPDIR:-/tmp}/" in "$at"/* | *" $at"/*) continue ;; esac
     case "$type $at" in fuse* | *" \${TMPDIR:-/tmp}/"* | *" /tmp/"* | *" /run/vreserve/"*) umount --lazy "$(printf %b "$at")" 2>/dev/null ;; esac
   done
 exec "$@"`;
@@ -19,7 +22,7 @@ export function runCases(name: string, of: string): never {
   const words = [process.execPath, '--enable-source-maps', fileURLToPath(new URL(name, of))];
   const own = ['setpriv', '--pdeathsig', 'KILL', 'unshare', ...NAMESPACES, '/bin/bash', '-c', SCRIPT, 'sh'];
   const [program = '', ...rest] = process.getuid?.() === 0 ? [...own, ...words] : words;
-  const { status, error } = spawnSync(program, rest, { stdio: 'inherit' });
+  const { status, error } = spawnSync(program, rest, { stdio: 'inherit', cwd: ROOT });
   if (error !== undefined) throw error;
   process.exit(status ?? 1);
 }

@@ -168,6 +168,25 @@ t.test('all: SSDs first; and two of one name', { skip }, async (t) => {
   );
   t.equal(mount.backing, at(b, 'pools', 'b-fast'));
   t.equal((await must(run('wipefs', [three.path]))).stdout, '', 'there is a pool, so none is made');
+  const report = JSON.parse(await readFile(at(b, 'mnt', '.vreserve', 'report.json'), 'utf8')) as { pools: object[] };
+  const other = { name: 'a-slow', type: 'hdd', directory: at(b, 'pools', 'a-slow'), broken: null };
+  t.match(report.pools, [other], 'the other one is a pool of the mount');
+  t.match(await vreserve(['status', '--config', file]), { code: 0, stdout: 'ok\n' });
+  const served = JSON.parse((await must(vreserve(['pool', 'stats', at(b, 'mnt'), '--json']))).stdout) as Stats;
+  t.match(
+    served.pools.find(({ name }) => name === 'a-slow'),
+    { state: 'served', servedAs: 'a-slow', type: 'hdd', devices: [one.path] },
+  );
+  const bindAt = at(b, 'var', 'cache');
+  const cached = await writeConfig(b, { devices, cache: { bytes: '20MiB', bindAt } });
+  t.match(await vreserve(['status', '--config', cached]), { code: 1, stdout: `the cache is not at ${bindAt}\n` });
+  await must(vreserve(['umount', at(b, 'mnt')]));
+  await boot(cached);
+  t.match(await vreserve(['status', '--config', cached, '--wait']), { code: 0, stdout: 'ok\n' });
+  t.match((await must(run('df', ['--block-size=1', '--output=size', bindAt]))).stdout, /20971520/, 'the cache is there');
+  await must(vreserve(['umount', at(b, 'mnt')]));
+  t.equal((await run('mountpoint', ['--quiet', bindAt])).code, 32, 'and goes with the mount');
+  await boot(await writeConfig(b, { devices, pools: 'all' }));
   await must(vreserve(['umount', at(b, 'mnt')]));
   await must(run('umount', [slow.directory]));
   await must(run('umount', [fast.directory]));
@@ -220,9 +239,10 @@ t.test('stats: bytes, quotas, sums by type, and what a mount says', { skip }, as
   await must(vreserve(['reserve', at(b, 'mnt', 'job'), '100MB']));
   const ofMount = JSON.parse((await must(vreserve(['pool', 'stats', at(b, 'mnt'), '--json']))).stdout) as Stats;
   t.match(
-    ofMount.pools.find(({ name }) => name === 'main'),
-    { state: 'ok', setAsideBytes: 100_000_000 },
+    ofMount.pools.find(({ name }) => name === 'stats-fast'),
+    { state: 'served', servedAs: 'main', setAsideBytes: 100_000_000, directory: fast.directory, devices: [one.path] },
   );
+  t.equal(ofMount.pools.filter(({ servedAs }) => servedAs === 'main').length, 1);
   t.match(
     ofMount.pools.find(({ name }) => name === 'stats-slow'),
     { directory: slow.directory },

@@ -179,10 +179,10 @@ t.test('names that are refused', { skip }, async (t) => {
   const b = await bench(t);
   const loop = await b.device({ partitions: true });
   const other = await b.device();
-  const link = `/dev/vreserve-test-${process.pid}`;
+  const link = `/dev/vreserve-test-${Date.now()}`;
   await symlink(loop.path, link);
   t.teardown(async () => void (await run('rm', ['-f', link])));
-  const alias = `/dev/vreserve-test-node-${process.pid}`;
+  const alias = `/dev/vreserve-test-node-${Date.now()}`;
   const [major = '', minor = ''] = (await readFile(`/sys/block/${loop.name}/dev`, 'utf8')).trim().split(':');
   await must(run('mknod', [alias, 'b', major, minor]));
   t.teardown(async () => void (await run('rm', ['-f', alias])));

@@ -88,7 +88,7 @@ function world(t: Test, change: Partial<Host> = {}, fork: (n: number) => ChildPr
 const where = ({ address }: RemoteService): At => at(address === null ? 'nowhere' : formatAddress(address));
 
 /** A mount without a store. */
-const SERVING = { readOnly: false, store: null, namespaces: false };
+const SERVING = { readOnly: true, store: null, namespaces: false };
 
 /** Whether it answers by now. */
 const answers = (to: At, path = '/api/v1.0/report') =>

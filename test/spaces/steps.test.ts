@@ -5,11 +5,14 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { administrator } from '../../src/cli/mount-host.js';
 import { mountSpaces } from '../../src/cli/mount-spaces.js';
+import { Pools } from '../../src/engine/pools.js';
 import { quietLog } from '../../src/log.js';
+import { systemTools } from '../../src/pools/tools.js';
 import { SpaceDirectory } from '../../src/spaces/directory.js';
 import type { SpaceDirectories, SpaceHost } from '../../src/spaces/host.js';
 import { PoolDirectory } from '../../src/spaces/pool-directory.js';
 import { Spaces } from '../../src/spaces/spaces.js';
+import { Subvolumes } from '../../src/spaces/subvolumes.js';
 import type { SpaceRequest } from '../../src/views/host.js';
 import { type ControlPlane, controlPlane } from '../helpers/control-plane.js';
 import { CrashPoint, crashing } from '../helpers/crashing.js';
@@ -45,11 +48,11 @@ async function world(t: Test, elsewhere: boolean): Promise<World> {
 /** What stands for another pool in the place of the host's own. */
 function otherPool({ pool, attached }: World): Partial<SpaceHost> {
   if (pool === null) return {};
-  const directory = new PoolDirectory(pool, quietLog());
+  const directory = new PoolDirectory(pool, new Subvolumes(systemTools()), quietLog());
   return {
-    pools: () => [{ id: 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000 }],
+    pools: () => [{ id: 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000, filesystem: 'ext4' }],
     attach: async ({ name, path }) => {
-      await directory.make(name);
+      await directory.make(name, false);
       attached.add(path);
     },
     detach: async ({ path }) => void attached.delete(path),
@@ -71,7 +74,9 @@ async function live<T>(w: World, halves: number, doing: (spaces: Spaces) => Prom
     const { record, ...host } = mountSpaces({
       keeper: plane.keeper,
       view: mnt,
-      type: null,
+      pools: new Pools({ keeper: plane.keeper, view: mnt, backing: '/srv/data', mountpoint: '/mnt/data', diskType: () => null }),
+      tools: systemTools(),
+      log,
       waiting: () => 0,
       directories: async () => directories,
     });
