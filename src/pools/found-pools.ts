@@ -48,11 +48,16 @@ export async function poolsOn(devices: readonly Device[]): Promise<FoundPool[]> 
   return found.sort((a, b) => (`${a.name} ${a.uuid}` < `${b.name} ${b.uuid}` ? -1 : 1));
 }
 
+/** What a daemon has of a pool for itself, for as long as it uses it. */
+const VIEW = /^\/run\/vreserve\/\d+-\d+$/;
+
 /** Where whole filesystems are mounted here, by the device that the kernel names; the last at a mountpoint is what is seen. */
 async function mountedBtrfs(): Promise<Map<string, string>> {
   const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
-  const seen = mounts.filter(({ mountpoint }, i) => mounts.findLastIndex((each) => each.mountpoint === mountpoint) === i);
+  const seen = mounts.filter(
+    ({ mountpoint }, i) => !VIEW.test(mountpoint) && mounts.findLastIndex((each) => each.mountpoint === mountpoint) === i,
+  );
   const whole = seen.filter(({ type, root }) => type === 'btrfs' && root === '/');
-  // The first mount of several is the pool's own; a later one may be the view that a daemon has of it.
+  // The first mount of several is the pool's own.
   return new Map(whole.reverse().map((each) => [each.source, each.mountpoint]));
 }

@@ -341,7 +341,7 @@ t.test('reports', async (t) => {
     ],
   );
   const json = JSON.parse(await plane.cat('report.json'));
-  t.strictSame(Object.keys(json), ['atMs', 'daemon', 'pool', 'health', 'lots', 'waiting']);
+  t.strictSame(Object.keys(json), ['atMs', 'daemon', 'pool', 'pools', 'health', 'lots', 'waiting']);
   t.match(json.waiting, [
     {
       path: '/job/part',
