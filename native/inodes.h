@@ -231,6 +231,7 @@ class Inodes {
   Inode* learn(Inode& parent, const char* name, const struct stat& st, unsigned lookups, std::uint64_t seen, bool& stale) noexcept;
   template <typename Stat>
   Inode* look(Inode& parent, const char* name, struct stat& st, unsigned lookups, int& error, Stat stat) noexcept;
+  [[nodiscard]] static char* copy_name(std::string_view name) noexcept;  // to be freed
   Inode* allocate() noexcept;
   void insert(Inode& inode) noexcept;
   void erase(Inode& inode) noexcept;

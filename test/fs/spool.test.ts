@@ -20,6 +20,7 @@ import {
 } from '../helpers/columns.js';
 import { type Outcome, type Steps, startSteps } from '../helpers/fsop.js';
 import { codeOf } from '../helpers/lot-mount.js';
+import { addTheirs } from '../helpers/lots.js';
 import { type Mounted, mount, type Teardown, testBackings } from '../helpers/mount.js';
 import { must, ROOT, run, vreserve } from '../helpers/run.js';
 
@@ -533,20 +534,7 @@ async function inTheWay(t: Test, on: 'disk' | 'tmpfs'): Promise<void> {
   await m.umount();
   await rm(join(m.data, '.vreserve/spool'));
   await m.remount([...SMALL, '--spool-grant', '0']);
-  await new Lots(m.mnt).add({
-    lot_name: 'spool',
-    owner: 'root',
-    parents: ['spool'],
-    paths: [{ path: '/theirs', recursive: true }],
-    management_policy_attrs: {
-      dedicated_GB: 0.001,
-      opportunistic_GB: 0,
-      max_num_objects: 100,
-      creation_time: 0,
-      expiration_time: Number.MAX_SAFE_INTEGER,
-      deletion_time: Number.MAX_SAFE_INTEGER,
-    },
-  });
+  await addTheirs(m.mnt, 'spool');
   await m.umount();
   await m.remount([...SMALL, '--spool-grant', '5MB']);
   t.match(m.ready, { spool: null, spoolReason: "there is another lot of the name 'spool'", reservations: 1 });

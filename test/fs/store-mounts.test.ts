@@ -6,6 +6,7 @@ import { Lots } from '../../src/client/lots.js';
 import { COLUMNS, NOBODY, Place, soon, whyNotRoot } from '../helpers/columns.js';
 import { startSteps } from '../helpers/fsop.js';
 import { codeOf } from '../helpers/lot-mount.js';
+import { addTheirs } from '../helpers/lots.js';
 import { gone, type Mounted, mount } from '../helpers/mount.js';
 import { must, run, vreserve } from '../helpers/run.js';
 import { payloadFiles, recordsOf } from '../store/blobs.js';
@@ -196,20 +197,7 @@ async function inTheWay(t: Test): Promise<void> {
   await m.umount();
   await rm(join(m.data, '.vreserve/blobs'));
   await m.remount([...SMALL, '--store-grant', '0']);
-  await new Lots(m.mnt).add({
-    lot_name: 'store',
-    owner: 'root',
-    parents: ['store'],
-    paths: [{ path: '/theirs', recursive: true }],
-    management_policy_attrs: {
-      dedicated_GB: 0.001,
-      opportunistic_GB: 0,
-      max_num_objects: 100,
-      creation_time: 0,
-      expiration_time: Number.MAX_SAFE_INTEGER,
-      deletion_time: Number.MAX_SAFE_INTEGER,
-    },
-  });
+  await addTheirs(m.mnt, 'store');
   await m.umount();
   await m.remount([...SMALL, '--store-grant', '5MB']);
   t.match(m.ready, { store: null, storeReason: "there is another lot of the name 'store'", reservations: 1 });
