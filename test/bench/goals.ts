@@ -1,5 +1,6 @@
-// What the mount is to reach on tmpfs, and whether it did.
+// What the mount is to reach, on tmpfs and with spaces that btrfs enforces, and whether it did.
 import type { MetricId } from './metrics.js';
+import type { On } from './place.js';
 import { chargingCost, type Line } from './summary.js';
 
 export interface Goal {
@@ -14,7 +15,7 @@ const CHARGING_COST_AT_MOST = 0.05;
 const two = (value: number): string => value.toFixed(2);
 
 /** Goals of which something was measured. */
-export function judge(lines: readonly Line[]): Goal[] {
+export function judge(lines: readonly Line[], on: On): Goal[] {
   const goals: Goal[] = [];
   const some = (...ids: MetricId[]) => lines.filter(({ metric }) => ids.includes(metric.id));
 
@@ -34,6 +35,11 @@ export function judge(lines: readonly Line[]): Goal[] {
   };
 
   const kind = (...kinds: string[]) => lines.filter(({ metric }) => kinds.includes(metric.kind));
+  if (on === 'btrfs') {
+    const toSubvolume = ({ ratios }: Line) => ratios.get('kernel')?.median;
+    weakest('kernel-enforced spaces at 0.85 of the subvolume or better', kind('write', 'read'), 0.85, toSubvolume);
+  }
+  if (on !== 'tmpfs') return goals;
   weakest('reads at 0.90 of native or better', kind('read'), 0.9, toNative);
   weakest('1 MiB writes at 0.45 of native or better', some('write-1m'), 0.45, toNative);
   weakest('1 MiB writes at 1.5 times the best other', some('write-1m'), 1.5, toPeer);

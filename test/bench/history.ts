@@ -45,13 +45,16 @@ export async function appendHistory(options: Options, { place }: Measurement, li
     });
   const cost = chargingCost(lines);
   const charge = cost === null ? '-' : `${(cost.mean * 100).toFixed(1)}%`;
+  const kernel = [
+    row([...words, 'kernel-enforced'], [...ratios((line) => line.ratios.get('kernel')?.median), '-'], options.note),
+  ];
   const rows = [
     row([...words, 'passthrough'], [...ratios((line) => line.ratios.get('passthrough')?.median), charge], options.note),
     row([...words, 'no passthrough'], [...ratios((line) => line.ratios.get('cached')?.median), '-'], ''),
     row([...words, 'fuse-native'], [...ratios((line) => line.ratios.get('fuse-native')?.median), '-'], ''),
     row([...words, 'best other'], [...ratios((line) => line.bestPeer?.ratio), '-'], ''),
   ];
-  await addRows(columns(), rows);
+  await addRows(columns(), place.on === 'btrfs' ? kernel : rows);
 }
 
 /** The line that names the columns of many lots. */

@@ -14,6 +14,9 @@ import { judgeSpool, measureSpool, spoolJson, spoolPlaces, spoolTable, summarize
 import { type Line, summarize } from './summary.js';
 import { goalTable, table } from './table.js';
 
+/** Of btrfs only the jobs are measured. */
+const NO_PARTS = { lots: false, spool: false, http: [] } as const;
+
 const print = (text: string): void => void process.stdout.write(text);
 
 /** On a terminal one line that changes, elsewhere a line for each round. */
@@ -44,15 +47,15 @@ function asJson(options: Options, { place, targets }: Measurement, lines: readon
       bestPeer,
       charged,
     })),
-    goals: place.filesystem === 'tmpfs' ? judge(lines) : [],
+    goals: judge(lines, place.on),
   };
 }
 
 function show(options: Options, measurement: Measurement, lines: readonly Line[]): void {
   const { place, targets } = measurement;
   print(`${describe(options, place)}\n\n${table(lines, targets, options.rounds)}\n`);
-  if (place.filesystem !== 'tmpfs') return;
-  print(`${goalTable(judge(lines))}\n`);
+  const goals = judge(lines, place.on);
+  if (goals.length > 0) print(`${goalTable(goals)}\n`);
 }
 
 /** The part about many lots; what went wrong, or null. */
@@ -157,19 +160,20 @@ async function bench(session: Session, options: Options): Promise<number> {
       else show(options, measurement, lines);
       if (options.append) await appendHistory(options, measurement, lines);
       failures.push(...measurement.failures);
-      if (!options.json && on === options.on.at(-1)) {
+      if (!options.json && (on !== 'tmpfs' || options.on.length === 1)) {
         print(`${measurement.targets.map(({ title, how }) => `${title}: ${how}`).join('\n')}\n\n`);
       }
     }
-    if (options.lots) {
+    const parts = on === 'btrfs' ? NO_PARTS : options;
+    if (parts.lots) {
       const failure = await manyLots(inner, place, program, options, result, teller_);
       if (failure !== null) failures.push(failure);
     }
-    if (options.spool) {
+    if (parts.spool) {
       const failure = await spools(inner, place, options, result, teller_);
       if (failure !== null) failures.push(failure);
     }
-    for (const part of options.http) {
+    for (const part of parts.http) {
       const failure = await overHttp(inner, place, program, part, options, result, teller_);
       if (failure !== null) failures.push(failure);
     }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { HTTP_PARTS, type HttpPart, ZDB } from './http.js';
 import { JOBS } from './jobs.js';
-import { TARGETS } from './targets.js';
+import { ALL_ON, type On } from './place.js';
+import { TARGET_NAMES } from './targets.js';
 
 export interface Options {
   rounds: number;
@@ -11,7 +12,7 @@ export interface Options {
   runtimeMs: number;
   /** Small files. */
   files: number;
-  on: ('tmpfs' | 'disk')[];
+  on: readonly On[];
   /** Parent of the directory that is measured on disk. */
   directory: string;
   targets: ReadonlySet<string>;
@@ -41,6 +42,7 @@ export const HELP = `usage: ${LAUNCHED} [options]
 
 Measures this mount beside its backing directory and beside bindfs, mergerfs and fuse-overlayfs, and prints ratios to the
 backing directory. Within a round every job runs on every target in turn, so that what else the machine does meets all alike.
+On a btrfs it measures a space that the kernel enforces beside a subvolume with that limit, and nothing else.
 The part "${LOTS}" compares mounts with 1, 1,000 and 100,000 lots: mounting, reports, writing, and adding lots.
 The part "${SPOOL}" compares spools in a native directory and in a mount: entries a second, and the time until who waits is woken.
 The part "${HTTP}" asks the services: pairs of reserve and release a second, blobs beside nginx, and file I/O in a mount meanwhile.
@@ -48,15 +50,15 @@ The part "${ZDB}" compares key-value namespaces with redis-server, asked by redi
 
   --rounds N        rounds (default 3, with --quick 1); medians and the spread over them are shown
   --quick           shorter jobs and fewer files: about 14 minutes instead of an hour, and only a hint
-  --on WHERE        tmpfs, disk or both (default both)
-  --directory DIR   where "disk" is (default ${tmpdir()})
+  --on WHERE        tmpfs, disk or btrfs (default all of them)
+  --directory DIR   where "disk" is, and the file that has the btrfs (default ${tmpdir()})
   --only NAME,...   these jobs and targets only (the backing directory is always measured), or ${PARTS.map((part) => `"${part}"`).join(', ')}
   --append          append rows to test/performance.txt
   --note TEXT       with --append: what changed
   --json            print JSON
 
 jobs:    ${JOBS.map((job) => job.name).join(', ')}
-targets: ${TARGETS.map((target) => target.name).join(', ')}
+targets: ${TARGET_NAMES.join(', ')}
 `;
 
 /** A word that is not understood. */
@@ -77,9 +79,10 @@ export function parseOptions(args: readonly string[]): Options | null {
   }
   if (values.help) return null;
   const { on } = values;
-  if (on !== 'tmpfs' && on !== 'disk' && on !== 'both') throw new UsageError(`--on must be tmpfs, disk or both, not '${on}'`);
+  const places = ALL_ON.filter((each) => on === undefined || on === each);
+  if (places.length === 0) throw new UsageError(`--on must be ${ALL_ON.join(', ')}, not '${on}'`);
   const only = values.only?.split(',').filter((name) => name !== '') ?? [];
-  const names = { jobs: JOBS.map((job) => job.name), targets: TARGETS.map((target) => target.name) };
+  const names = { jobs: JOBS.map((job) => job.name), targets: TARGET_NAMES };
   const unknown = only.find((name) => !PARTS.includes(name) && !names.jobs.includes(name) && !names.targets.includes(name));
   if (unknown !== undefined) throw new UsageError(`no job or target '${unknown}'; --help lists them`);
   const chosen = (all: readonly string[]): Set<string> => {
@@ -90,7 +93,7 @@ export function parseOptions(args: readonly string[]): Options | null {
     rounds: values.rounds === undefined ? (values.quick ? 1 : 3) : count('rounds', values.rounds),
     runtimeMs: values.quick ? 500 : 1500,
     files: values.quick ? 5000 : 20_000,
-    on: on === 'both' ? ['tmpfs', 'disk'] : [on],
+    on: places,
     directory: values.directory ?? tmpdir(),
     targets: chosen(names.targets).add('native'),
     jobs: only.length > 0 && only.every((name) => PARTS.includes(name)) ? new Set() : chosen(names.jobs),
@@ -113,7 +116,7 @@ function parse(args: readonly string[]) {
     options: {
       rounds: { type: 'string' },
       quick: { type: 'boolean', default: false },
-      on: { type: 'string', default: 'both' },
+      on: { type: 'string' },
       directory: { type: 'string' },
       only: { type: 'string' },
       append: { type: 'boolean', default: false },

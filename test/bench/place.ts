@@ -1,5 +1,5 @@
 // The filesystem that is measured, and what the jobs need there.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ROOT } from '../helpers/run.js';
 import type { Session } from '../helpers/session.js';
@@ -9,17 +9,39 @@ import type { Options } from './options.js';
 /** Its pages are taken as they are written; the reservations of the targets must fit together. */
 const TMPFS_SIZE = '16g';
 
+/** Of the sparse file that btrfs is on. */
+const BTRFS_BYTES = 16 * 2 ** 30;
+
+/** A tmpfs, what the directory is on, or a btrfs in a file there. */
+export const ALL_ON = ['tmpfs', 'disk', 'btrfs'] as const;
+export type On = (typeof ALL_ON)[number];
+
 export interface Place {
   top: string;
+  on: On;
   /** Such as ext4. */
   filesystem: string;
 }
 
-export async function makePlace(session: Session, on: 'tmpfs' | 'disk', directory: string): Promise<Place> {
-  const top = await session.directory(on === 'disk' ? directory : undefined);
+export async function makePlace(session: Session, on: On, directory: string): Promise<Place> {
+  const top = await session.directory(on === 'tmpfs' ? undefined : directory);
   if (on === 'tmpfs') await session.command('mount', ['-t', 'tmpfs', '-o', `size=${TMPFS_SIZE}`, 'vreserve-bench', top]);
+  if (on === 'btrfs') return { top: await mountBtrfs(session, top), on, filesystem: 'btrfs' };
   const filesystem = (await session.command('findmnt', ['-n', '-o', 'FSTYPE', '-T', top])).trim();
-  return { top, filesystem };
+  return { top, on, filesystem };
+}
+
+/** A btrfs with quotas, as `vreserve pool prepare` makes it, in a file in this directory; returns its mountpoint. */
+async function mountBtrfs(session: Session, directory: string): Promise<string> {
+  const [file, top] = [join(directory, 'btrfs'), join(directory, 'top')];
+  await writeFile(file, '');
+  await truncate(file, BTRFS_BYTES);
+  await mkdir(top);
+  await session.command('mkfs.btrfs', ['-q', file]);
+  // The loop device goes with the mount.
+  await session.command('mount', ['-o', 'loop', file, top]);
+  await session.command('btrfs', ['quota', 'enable', top]);
+  return top;
 }
 
 /** Compiles the program that times small files; returns its path. */

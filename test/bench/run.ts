@@ -7,7 +7,7 @@ import { type Bench, JOBS, type Job, READ_FILE, READ_FILE_MIB } from './jobs.js'
 import type { MetricId } from './metrics.js';
 import type { Options } from './options.js';
 import { type Place, prepareTree } from './place.js';
-import { TARGETS, type Target } from './targets.js';
+import { type Target, targetsOn } from './targets.js';
 
 /** By metric and target: a value a round, undefined where the job failed. */
 export type Values = Map<MetricId, Map<string, (number | undefined)[]>>;
@@ -35,7 +35,7 @@ export async function measure(
   say: Say,
 ): Promise<Measurement> {
   say(`${place.filesystem}: preparing`);
-  const running = await startTargets(session, place.top, options, say);
+  const running = await startTargets(session, place, options, say);
   const { runtimeMs, files, rounds } = options;
   const bench: Bench = { session, runtimeMs, files, filesProgram, ...(await prepareTree(session, place.top)) };
   const jobs = JOBS.filter((job) => options.jobs.has(job.name));
@@ -65,9 +65,9 @@ export async function measure(
   return { place, values, targets: running.map(({ target }) => target), failures };
 }
 
-async function startTargets(session: Session, top: string, options: Options, say: Say): Promise<Running[]> {
+async function startTargets(session: Session, { top, on }: Place, options: Options, say: Say): Promise<Running[]> {
   const running: Running[] = [];
-  for (const target of TARGETS.filter(({ name }) => options.targets.has(name))) {
+  for (const target of targetsOn(on).filter(({ name }) => options.targets.has(name))) {
     const own = join(top, target.name);
     await mkdir(own);
     const work = await target.start(session, own);

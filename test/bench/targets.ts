@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { must, run, vreserve } from '../helpers/run.js';
 import { type Session, unmount } from '../helpers/session.js';
+import type { On } from './place.js';
 
 /** Bytes reserved for a vreserve target: more than the jobs hold at any time. */
 const RESERVED_BYTES = 3 * 2 ** 30;
@@ -27,16 +28,21 @@ async function directories(top: string, ...names: string[]): Promise<string[]> {
   return made;
 }
 
+/** Mounts and returns the mountpoint, which is unmounted at the end. */
+async function mounted(session: Session, top: string, words: readonly string[]): Promise<string> {
+  const [data = '', mnt = ''] = await directories(top, 'data', 'mnt');
+  session.defer(mnt, async () => {
+    await vreserve(['umount', mnt]);
+  });
+  // Not stopped by Ctrl-C: a daemon that is just coming up would be left behind.
+  await must(vreserve(['mount', data, mnt, ...words]));
+  session.signal.throwIfAborted();
+  return mnt;
+}
+
 function ours(name: string, title: string, words: readonly string[], chargingOnly = false): Target {
   const start = async (session: Session, top: string): Promise<string> => {
-    const [data = '', mnt = ''] = await directories(top, 'data', 'mnt');
-    session.defer(mnt, async () => {
-      await vreserve(['umount', mnt]);
-    });
-    // Not stopped by Ctrl-C: a daemon that is just coming up would be left behind.
-    await must(vreserve(['mount', data, mnt, ...words]));
-    session.signal.throwIfAborted();
-    const work = join(mnt, 'work');
+    const work = join(await mounted(session, top, words), 'work');
     await mkdir(work);
     await must(vreserve(['reserve', work, String(RESERVED_BYTES)]));
     return work;
@@ -61,7 +67,9 @@ function peer(name: string, command: string, args: (top: string) => Promise<stri
   return { name, title: name, chargingOnly: false, peer: true, how, start };
 }
 
-export const TARGETS: readonly Target[] = [
+const PASSTHROUGH = ours('passthrough', 'passthrough', []);
+
+const TARGETS: readonly Target[] = [
   {
     name: 'native',
     title: 'native',
@@ -70,7 +78,7 @@ export const TARGETS: readonly Target[] = [
     how: 'the directory itself',
     start: async (_session, top) => (await directories(top, 'work'))[0] ?? null,
   },
-  ours('passthrough', 'passthrough', []),
+  PASSTHROUGH,
   ours('uncharged', 'uncharged', ['--no-charging'], true),
   ours('cached', 'no passthrough', ['--no-passthrough']),
   ours('fuse-native', 'fuse-native', ['--engine', 'fuse-native']),
@@ -91,3 +99,40 @@ export const TARGETS: readonly Target[] = [
     'fuse-overlayfs -o lowerdir=EMPTY,upperdir=DATA,workdir=WORK MNT',
   ),
 ];
+
+/** On btrfs native is a subvolume with the limit that the kernel enforces for the space beside it. */
+const BTRFS_TARGETS: readonly Target[] = [
+  {
+    name: 'native',
+    title: 'native',
+    chargingOnly: false,
+    peer: false,
+    how: 'a subvolume with a limit',
+    async start(session, top) {
+      const work = join(top, 'work');
+      await session.command('btrfs', ['subvolume', 'create', work]);
+      await session.command('btrfs', ['qgroup', 'limit', String(RESERVED_BYTES), work]);
+      return work;
+    },
+  },
+  {
+    name: 'kernel',
+    title: 'kernel-enforced',
+    chargingOnly: false,
+    peer: false,
+    how: 'vreserve space create NAME SIZE --enforce kernel',
+    async start(session, top) {
+      const [pool = ''] = await directories(top, 'pool');
+      const work = await mounted(session, top, ['--pool', `fast=${pool}`]);
+      await must(vreserve(['space', 'create', 'bench', String(RESERVED_BYTES), '--enforce', 'kernel', '--mount', work]));
+      return join(work, 'spaces/bench');
+    },
+  },
+  PASSTHROUGH,
+];
+
+export function targetsOn(on: On): readonly Target[] {
+  return on === 'btrfs' ? BTRFS_TARGETS : TARGETS;
+}
+
+export const TARGET_NAMES: readonly string[] = [...new Set([...TARGETS, ...BTRFS_TARGETS].map(({ name }) => name))];
