@@ -1,6 +1,5 @@
 // One mount, from its backing directory to its end: constructs the planes, and takes them down in the right order.
 
-import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MountConfig, OwnGrant } from '../config.js';
@@ -53,6 +52,7 @@ import { mountLine } from './mount-line.js';
 import { MountService } from './mount-service.js';
 import { mountSpaces } from './mount-spaces.js';
 import { MountWatch } from './mount-watch.js';
+import { logFileOf, openBacking } from './open-backing.js';
 
 /** What the daemon hands in. `uid` is whom it runs as. */
 export interface ServerParts {
@@ -62,9 +62,6 @@ export interface ServerParts {
   uid: number;
   onProgress: (progress: ProgressMessage) => void;
 }
-
-const LOG_FILE = 'daemon.log';
-const LOCK_FILE = 'lock';
 
 /** How long a forced end waits for the engine. */
 const STOP_MS = 5000;
@@ -509,51 +506,4 @@ export class Server {
     const shownAt = cacheTroubles.length === 0 ? cache.path : null;
     return { cache: { path: join(mountpoint, made.path), sizeBytes: made.sizeBytes, shownAt }, cacheTroubles };
   }
-}
-
-/** Opens the backing and takes its lock. Throws BACKING_…, ALREADY_SERVED. */
-function openBacking(config: MountConfig, engine: Engine): BackingInfo {
-  const { backing, mountpoint, readOnly, passthrough, threads, suid, dev, exec, charging } = config;
-  const { allowOther, othersAsked, trustAllUsers } = config;
-  const others = { allowOther, othersAsked, trustAllUsers };
-  const behaviour = { readOnly, ...others, passthrough, threads, suid, dev, exec, charging };
-  let info: BackingInfo;
-  try {
-    info = engine.openBacking({ backing, mountpoint, source: backing, ...behaviour });
-  } catch (error) {
-    throw backingError(error, backing);
-  }
-  if (info.readOnly && !readOnly) throw new VreserveError('BACKING_READ_ONLY', { path: backing });
-  const directory = join(info.viewPath, OWN_DIRECTORY);
-  // A read-only mount changes nothing in the backing, not even by a lock file; one that is there, it respects.
-  if (!readOnly) takeLock(directory, backing, engine);
-  else if (!info.readOnly && existsSync(join(directory, LOCK_FILE))) takeLock(directory, backing, engine);
-  return info;
-}
-
-function takeLock(directory: string, backing: string, engine: Engine): void {
-  try {
-    mkdirSync(directory, { mode: 0o700, recursive: true });
-    if (!statSync(directory).isDirectory()) throw new Error(`${OWN_DIRECTORY} is not a directory`);
-    if (engine.lock(join(directory, LOCK_FILE))) return;
-  } catch (error) {
-    throw backingError(error, backing);
-  }
-  throw new VreserveError('ALREADY_SERVED', { path: backing });
-}
-
-function backingError(error: unknown, path: string): VreserveError {
-  if (error instanceof VreserveError) return error;
-  const errno = errnoOf(error) ?? 'EIO';
-  if (errno === 'ENOENT') return new VreserveError('BACKING_MISSING', { path }, { cause: error });
-  if (errno === 'ENOTDIR') return new VreserveError('BACKING_NOT_DIRECTORY', { path }, { cause: error });
-  if (errno === 'EROFS') return new VreserveError('BACKING_READ_ONLY', { path }, { cause: error });
-  const reason = error instanceof Error ? error.message : String(error);
-  return new VreserveError('BACKING_FAILED', { path, reason, errno }, { cause: error });
-}
-
-/** null is stderr. */
-function logFileOf(config: MountConfig, directory: string): string | null {
-  if (config.logFile !== null) return config.logFile;
-  return config.foreground || config.readOnly ? null : join(directory, LOG_FILE);
 }
