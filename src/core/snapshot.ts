@@ -5,17 +5,18 @@ import type { LotSnapshot, LotsSeen, Scope } from './lots-seen.js';
 import { isWithin, relativeTo } from './paths.js';
 import type { PoolType } from './pool.js';
 
-/** The pool, all in bytes. */
+/** A pool, all in bytes. */
 export interface PoolSnapshot {
   capacityBytes: number;
   freeBytes: number;
+  /** Sum over the root lots of need - used: dedicated bytes that are set aside and not used yet. */
   setAsideBytes: number;
   headroomBytes: number;
   usedBytes: number;
   marginBytes: number;
-  /** By how much the backing falls short of what is promised. */
+  /** By how much the backing falls short of what is promised; 0 when the promise can be kept. */
   shortBytes: number;
-  /** Bytes and objects that were given back and that no lot held. */
+  /** Bytes and objects that were given back and that no lot held: the backing was changed behind the mount. */
   drift: number;
 }
 

@@ -1,5 +1,6 @@
 // The seam between the planes: what the control plane may ask of a data plane, and what comes back.
 
+import type { PoolSnapshot } from '../core/snapshot.js';
 import type { SpoolLayout } from '../core/spool-layout.js';
 
 /** A lot's number: chosen by the ledger, at least 1, never used twice. The default lot is 1. */
@@ -88,19 +89,8 @@ export interface UsageChange extends Usage {
   refusedBytes: number;
 }
 
-/** The pool as the meter sees it, all in bytes. */
-export interface PoolState {
-  capacityBytes: number;
-  freeBytes: number;
-  /** Sum over the root lots of need - used: dedicated bytes that are set aside and not used yet. */
-  setAsideBytes: number;
-  headroomBytes: number;
-  usedBytes: number;
-  marginBytes: number;
-  /** By how much the backing falls short of what is promised; 0 when the promise can be kept. */
-  shortBytes: number;
-  /** Bytes and objects that were given back and that no lot held: the backing was changed behind the mount. */
-  drift: number;
+/** A pool as its meter sees it. */
+export interface PoolState extends PoolSnapshot {
   /** Of another pool than the main one. */
   broken?: string | null;
   io?: 'passthrough' | 'cached';

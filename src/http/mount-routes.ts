@@ -3,7 +3,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import { VreserveError } from '../core/errors.js';
-import { SharedRun } from '../store/shared-run.js';
+import { SharedRun } from '../core/shared-run.js';
 import type { HttpHost } from './host.js';
 import { eventsFrom, readLines } from './journal-lines.js';
 

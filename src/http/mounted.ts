@@ -4,7 +4,7 @@ import { MAX_BYTES } from '../core/bytes.js';
 import { VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_NAME } from '../core/lot.js';
 import { isWithin, joinBelow, relativeTo } from '../core/paths.js';
-import { SharedRun } from '../store/shared-run.js';
+import { SharedRun } from '../core/shared-run.js';
 import type { HttpHost, Volumes } from './host.js';
 
 /** Errors that say that nothing can be reserved at a path. */

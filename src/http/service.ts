@@ -1,14 +1,13 @@
 // The HTTP service: listens, serves, and ends with what it serves.
 
 import { once } from 'node:events';
-import { lstatSync, unlinkSync } from 'node:fs';
-import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { formatAddress, type HttpAddress } from '../core/http-address.js';
 import type { Log } from '../log.js';
 import type { Store } from '../store/store.js';
+import { removeDeadSocket } from '../system/dead-socket.js';
 import type { VolumeDriver } from '../volumes/driver.js';
 import { buildApp, type Stage } from './app.js';
 import { commandRoutes } from './command-routes.js';
@@ -148,7 +147,7 @@ async function listenPatiently(
 }
 
 async function listen({ server }: FastifyInstance, address: HttpAddress, socketMode: number): Promise<HttpAddress> {
-  if ('socketPath' in address) await removeDead(address.socketPath);
+  if ('socketPath' in address) await removeDeadSocket(address.socketPath);
   const listening = once(server, 'listening');
   if ('socketPath' in address) {
     // Nobody may connect before the socket has its mode.
@@ -165,21 +164,4 @@ async function listen({ server }: FastifyInstance, address: HttpAddress, socketM
   await listening;
   const bound = server.address();
   return { host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port };
-}
-
-/** Removes a socket that a killed daemon has left. Nothing else is removed. */
-async function removeDead(path: string): Promise<void> {
-  try {
-    if (!lstatSync(path).isSocket()) return;
-  } catch {
-    return;
-  }
-  const socket = connect(path);
-  try {
-    await once(socket, 'connect');
-  } catch (error) {
-    if (errnoOf(error) === 'ECONNREFUSED') unlinkSync(path);
-  } finally {
-    socket.destroy();
-  }
 }

@@ -1,8 +1,6 @@
 // Makes the names in a directory survive a crash. Who asks while a sync of the same directory runs shares the next one.
 
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { errnoOf } from '../core/errors.js';
+import { syncDirectory } from '../system/sync-directory.js';
 import type { Throttle } from './kind.js';
 
 /** fsync of directories, at most one at a time of each. */
@@ -43,17 +41,5 @@ export class DirectorySync {
 
   #forget(from: Map<string, Promise<void>>, path: string, promise: Promise<void>): void {
     if (from.get(path) === promise) from.delete(path);
-  }
-}
-
-/** Filesystems that cannot sync a directory say EINVAL: there it is as durable as it gets. */
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } catch (error) {
-    if (errnoOf(error) !== 'EINVAL') throw error;
-  } finally {
-    await handle.close();
   }
 }

@@ -1,10 +1,10 @@
 // Directories of the store: made, and synced so that the names in them survive a crash.
 
-import { constants } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../core/errors.js';
-import { SharedRun } from './shared-run.js';
+import { SharedRun } from '../core/shared-run.js';
+import { syncDirectory } from '../system/sync-directory.js';
 
 /** fsync of directories, at most one at a time of each: who asks meanwhile shares the next one. */
 export class Directories {
@@ -29,17 +29,5 @@ export class Directories {
       throw error;
     }
     await this.sync(dirname(path));
-  }
-}
-
-/** Filesystems that cannot sync a directory say EINVAL: there it is as durable as it gets. */
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } catch (error) {
-    if (errnoOf(error) !== 'EINVAL') throw error;
-  } finally {
-    await handle.close();
   }
 }

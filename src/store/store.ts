@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Clock } from '../core/clock.js';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import { NameTurns } from '../core/name-turns.js';
+import { SharedRun } from '../core/shared-run.js';
 import type { Blob, NameStatus } from './blob.js';
 import { Catalog } from './catalog.js';
 import { Directories } from './directories.js';
@@ -16,7 +17,6 @@ import { Payloads, type PrepareLot } from './payloads.js';
 import { OpenBlob } from './reading.js';
 import type { RecordLog } from './record-log.js';
 import { recover } from './recovery.js';
-import { SharedRun } from './shared-run.js';
 import { KEPT_TRANSITIONS, PHRASES, type Transition, unpackTransitions } from './status.js';
 import { type Expectation, type Past, Upload, type UploadHost, type UploadKind } from './upload.js';
 

@@ -1,12 +1,12 @@
 // The server: listens, hands each connection its commands, and ends.
 
 import { once } from 'node:events';
-import { lstatSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server as NetServer, type Socket } from 'node:net';
+import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, VreserveError } from '../core/errors.js';
 import { formatEndpoint, type HttpAddress } from '../core/http-address.js';
 import { DEFAULT_NAMESPACE, type NamespaceMode } from '../core/namespace-layout.js';
+import { removeDeadSocket } from '../system/dead-socket.js';
 import { mayWriteDefault } from './commands/access.js';
 import { type Call, NOT_SUPPORTED } from './commands/command.js';
 import type { Server } from './commands/server-parts.js';
@@ -211,7 +211,7 @@ export class ZdbServer {
   }
 
   async #listenOnce(address: HttpAddress): Promise<void> {
-    if ('socketPath' in address) await removeDead(address.socketPath);
+    if ('socketPath' in address) await removeDeadSocket(address.socketPath);
     const listening = once(this.#net, 'listening');
     if ('socketPath' in address) {
       // Nobody may connect before the socket has its mode.
@@ -228,18 +228,5 @@ export class ZdbServer {
     await listening;
     const bound = this.#net.address();
     if (typeof bound === 'object' && bound !== null) this.address = { host: address.host, port: bound.port };
-  }
-}
-
-/** Removes a socket that a killed process has left. Nothing else is removed. */
-async function removeDead(path: string): Promise<void> {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
-  const socket = connect(path);
-  try {
-    await once(socket, 'connect');
-  } catch (error) {
-    if (errnoOf(error) === 'ECONNREFUSED') unlinkSync(path);
-  } finally {
-    socket.destroy();
   }
 }

@@ -84,6 +84,41 @@ export const MARSH: AddLotJson = {
 /** south is no root any more: it comes to lie below river. */
 export const SOUTH_BELOW_RIVER: UpdateLotJson = { lot_name: 'south', parents: [{ current: 'south', new: 'river' }] };
 
+/** South below river, and all else of it that an update can change. */
+export const SOUTH_CHANGED: UpdateLotJson = {
+  ...SOUTH_BELOW_RIVER,
+  owner: 'nobody',
+  paths: [
+    { current: 'feed://other/way', new: 'feed://other/way', recursive: true },
+    { current: 'feed://s', new: 'feed://renewed/s', recursive: false },
+  ],
+  management_policy_attrs: {
+    dedicated_GB: 30.111,
+    opportunistic_GB: 6.6,
+    max_num_objects: 50,
+    expiration_time: FAR + 222,
+    deletion_time: FAR + 333,
+  },
+};
+
+/** Usage of two lots, each number another. */
+export async function useDeltaAndMarsh(lots: Lots): Promise<void> {
+  await lots.setUsage({
+    lot_name: 'delta',
+    self_GB: 10.5,
+    self_objects: 4,
+    self_GB_being_written: 2.2,
+    self_objects_being_written: 2,
+  });
+  await lots.setUsage({
+    lot_name: 'marsh',
+    self_GB: 3.5,
+    self_objects: 7,
+    self_GB_being_written: 1.2,
+    self_objects_being_written: 5,
+  });
+}
+
 /** A refusal: its code and its text; both '' where nothing was refused. */
 export interface Said {
   code: string;

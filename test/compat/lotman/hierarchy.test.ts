@@ -19,6 +19,7 @@ import {
   refusal,
   refusals,
   SOUTH_BELOW_RIVER,
+  SOUTH_CHANGED,
   whyNotOthers,
 } from './family.js';
 
@@ -122,21 +123,7 @@ const CASES: Record<string, LotCase> = {
         },
       ],
     ]);
-    await lots.update({
-      ...SOUTH_BELOW_RIVER,
-      owner: 'nobody',
-      paths: [
-        { current: 'feed://other/way', new: 'feed://other/way', recursive: true },
-        { current: 'feed://s', new: 'feed://renewed/s', recursive: false },
-      ],
-      management_policy_attrs: {
-        dedicated_GB: 30.111,
-        opportunistic_GB: 6.6,
-        max_num_objects: 50,
-        expiration_time: FAR + 222,
-        deletion_time: FAR + 333,
-      },
-    });
+    await lots.update(SOUTH_CHANGED);
     t.strictSame(await lots.owners('south'), ['nobody']);
     t.strictSame(await lots.parents('south', { self: true }), ['river']);
     t.notOk(await lots.isRoot('south'));

@@ -15,6 +15,8 @@ import {
   refusal,
   refusals,
   SOUTH_BELOW_RIVER,
+  SOUTH_CHANGED,
+  useDeltaAndMarsh,
   type World,
 } from './family.js';
 
@@ -158,36 +160,9 @@ const CASES: Record<string, LotCase> = {
   async 'a lot as a whole'(t, world) {
     const { lots } = world;
     await world.add(...FAMILY, MARSH);
-    await lots.update({
-      ...SOUTH_BELOW_RIVER,
-      owner: 'nobody',
-      paths: [
-        { current: 'feed://other/way', new: 'feed://other/way', recursive: true },
-        { current: 'feed://s', new: 'feed://renewed/s', recursive: false },
-      ],
-      management_policy_attrs: {
-        dedicated_GB: 30.111,
-        opportunistic_GB: 6.6,
-        max_num_objects: 50,
-        expiration_time: FAR + 222,
-        deletion_time: FAR + 333,
-      },
-    });
+    await lots.update(SOUTH_CHANGED);
     await lots.addTo({ lot_name: 'south', paths: [below('feed://farm/barnyard')], parents: ['island'] });
-    await lots.setUsage({
-      lot_name: 'delta',
-      self_GB: 10.5,
-      self_objects: 4,
-      self_GB_being_written: 2.2,
-      self_objects_being_written: 2,
-    });
-    await lots.setUsage({
-      lot_name: 'marsh',
-      self_GB: 3.5,
-      self_objects: 7,
-      self_GB_being_written: 1.2,
-      self_objects_being_written: 5,
-    });
+    await useDeltaAndMarsh(lots);
     const found = { path: 'feed://a/b/c/d', includes_subdirs: true, size_GB: 3.14, num_obj: 6, subdirs: [] };
     await lots.setUsageByDir([found]);
     await lots.setUsageByDir([{ ...found, size_GB: 2, num_obj: -3 }], { delta: true });

@@ -3,7 +3,19 @@
 import t, { type Test } from 'tap';
 import type { DirectoryUsageJson } from '../../../src/lots/schema.js';
 import { whyNotRoot } from '../../helpers/columns.js';
-import { below, FAMILY, type LotCase, lot, MARSH, onFreshMounts, only, policy, refusals, type World } from './family.js';
+import {
+  below,
+  FAMILY,
+  type LotCase,
+  lot,
+  MARSH,
+  onFreshMounts,
+  only,
+  policy,
+  refusals,
+  useDeltaAndMarsh,
+  type World,
+} from './family.js';
 
 /** A directory that is reported; its numbers contain those of the subdirectories where there are any. */
 function dir(path: string, gb: number, objects: number, subdirs: readonly DirectoryUsageJson[] = []): DirectoryUsageJson {
@@ -74,20 +86,7 @@ const CASES: Record<string, LotCase> = {
         { code: 'BAD_LOT_JSON', text: 'At /self_GB of -1 - instance is below minimum of 0.0\n' },
       ],
     ]);
-    await lots.setUsage({
-      lot_name: 'delta',
-      self_GB: 10.5,
-      self_objects: 4,
-      self_GB_being_written: 2.2,
-      self_objects_being_written: 2,
-    });
-    await lots.setUsage({
-      lot_name: 'marsh',
-      self_GB: 3.5,
-      self_objects: 7,
-      self_GB_being_written: 1.2,
-      self_objects_being_written: 5,
-    });
+    await useDeltaAndMarsh(lots);
     t.strictSame(await lots.usage({ lot_name: 'marsh', dedicated_GB: true, opportunistic_GB: true, total_GB: true }), {
       dedicated_GB: share([10, 3.5, 6.5]),
       opportunistic_GB: share([3.5, 0, 3.5]),
