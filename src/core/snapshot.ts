@@ -3,7 +3,7 @@
 import { grantBytes, type LotId } from './lot.js';
 import type { LotSnapshot, LotsSeen, Scope } from './lots-seen.js';
 import { isWithin, relativeTo } from './paths.js';
-import type { PoolType } from './pool.js';
+import type { PoolId, PoolType } from './pool.js';
 
 /** A pool, all in bytes. */
 export interface PoolSnapshot {
@@ -22,6 +22,7 @@ export interface PoolSnapshot {
 
 /** A pool beside the main one. */
 export interface PoolRow extends PoolSnapshot {
+  id: PoolId;
   name: string;
   directory: string;
   type: PoolType;

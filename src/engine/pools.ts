@@ -78,7 +78,7 @@ export class Pools {
     const { engine } = this.#parts.keeper.parts;
     return [...this.#pools.values()].map(({ id, name, directory, type }) => {
       const { broken = null, io = 'cached', ioReason = '', filesystem = '', ...state } = engine.pool(id);
-      return { name, directory, type, filesystem, io, ioReason, broken, ...state };
+      return { id, name, directory, type, filesystem, io, ioReason, broken, ...state };
     });
   }
 
@@ -351,7 +351,7 @@ export class Pools {
   #mainRow(): Omit<PoolRow, 'filesystem' | 'io' | 'ioReason'> & PoolState {
     const { keeper, backing, diskType } = this.#parts;
     const state = keeper.parts.engine.pool(MAIN_POOL);
-    return { name: MAIN_POOL_NAME, directory: backing, type: diskType(backing) ?? 'ssd', broken: null, ...state };
+    return { id: MAIN_POOL, name: MAIN_POOL_NAME, directory: backing, type: diskType(backing) ?? 'ssd', broken: null, ...state };
   }
 }
 

@@ -4,6 +4,7 @@ import { formatBytes } from '../core/bytes.js';
 import type { VreserveError } from '../core/errors.js';
 import { DEFAULT_LOT_ID, grantBytes, type LotPath, type LotUsage, ownPath, UNLIMITED } from '../core/lot.js';
 import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
+import type { PoolId } from '../core/pool.js';
 import type { DaemonSnapshot, PoolRow, PoolSnapshot, Snapshot, WaitingSnapshot } from '../core/snapshot.js';
 import type { CheckReport } from './host.js';
 
@@ -24,6 +25,8 @@ export interface LotJson {
   pendingBytes: number;
   expiresAtMs: number | null;
   deletesAtMs: number | null;
+  /** Of a lot in another pool than the main one, in a report that shows pools. */
+  pool?: string;
 }
 
 /** Prints a user, known by the number as text, for people. */
@@ -55,6 +58,12 @@ export function reportText(snapshot: Snapshot, userName: UserName): string {
   return `${JSON.stringify(head, null, 2).slice(0, -2)},\n${list('lots', lots)},\n${list('waiting', waiting)}\n}\n`;
 }
 
+/** The name of a pool beside the main one; undefined of the main one, and where pools are not seen. */
+export function poolNames(pools: readonly PoolRow[]): (id: PoolId | undefined) => string | undefined {
+  const names = new Map(pools.map(({ id, name }) => [id, name]));
+  return (id) => (id === undefined ? undefined : names.get(id));
+}
+
 /** The content of report.json. Bytes are exact integers. */
 export interface Report {
   atMs: number;
@@ -70,13 +79,17 @@ export interface Report {
 }
 
 export function reportJson({ atMs, daemon, pool, pools, lots, waiting, troubles }: Snapshot, userName: UserName): Report {
+  const nameOf = poolNames(pools);
   return {
     atMs,
     daemon,
     pool,
     pools,
     health: troubles.length === 0 ? 'ok' : troubles.join('; '),
-    lots: lots.all().map((lot) => lotJson(lot, userName)),
+    lots: lots.all().map((seen) => {
+      const pool = nameOf(seen.lot.pool);
+      return { ...lotJson(seen, userName), ...(pool === undefined ? {} : { pool }) };
+    }),
     waiting: waiting.map((each) => waitingJson(each, lots, userName)),
   };
 }

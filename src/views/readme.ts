@@ -27,6 +27,8 @@ path cannot take more. Past it a write fails with ENOSPC ("No space left on devi
   echo 'release /job1'       > control     give it back; the files stay
   echo 'report'              > control     the report as a reply
   echo 'lot list'            > control     lots: reservations with parents, paths and a policy
+  echo 'space create a 5GB'  > control     a directory of its own, /spaces/a, on the pool that fits best
+  echo 'pool list'           > control     the disks that are served
   echo 'reserve /job1 500MB wait=10m' > control     wait until the bytes are there, at most so long
 
 500G is decimal, 500GiB binary, no suffix is bytes. A path with blanks goes in quotes. A command

@@ -4,8 +4,9 @@ import { formatBytes, formatCount } from '../core/bytes.js';
 import { formatDuration } from '../core/duration.js';
 import { DEFAULT_LOT_ID, grantBytes, type LotId, UNLIMITED } from '../core/lot.js';
 import type { LotSnapshot, LotsSeen } from '../core/lots-seen.js';
+import { MAIN_POOL_NAME } from '../core/pool.js';
 import type { Snapshot } from '../core/snapshot.js';
-import type { UserName } from './json.js';
+import { poolNames, type UserName } from './json.js';
 import { type Column, printable, shorten, table } from './text.js';
 
 const LOT_COLUMNS: readonly Column[] = [
@@ -18,6 +19,9 @@ const LOT_COLUMNS: readonly Column[] = [
   { heading: 'OWNER', align: 'left' },
   { heading: 'EXPIRES', align: 'left' },
 ];
+
+/** Where there are several pools. */
+const LOT_POOL_COLUMN: Column = { heading: 'POOL', align: 'left' };
 
 const POOL_COLUMNS: readonly Column[] = [
   { heading: 'POOL', align: 'left' },
@@ -46,9 +50,15 @@ const NAME_WIDTH = 40;
 const OWNER_WIDTH = 12;
 
 export function renderReport(snapshot: Snapshot, userName: UserName): string {
-  const rows = snapshot.lots.all().map((lot) => lotRow(lot, snapshot.atMs, userName));
-  const parts = [heading(snapshot), '\n', poolLines(snapshot), '\n', table(LOT_COLUMNS, rows)];
-  if (snapshot.pools.length > 0) parts.splice(4, 0, poolsTable(snapshot), '\n');
+  const several = snapshot.pools.length > 0;
+  const nameOf = poolNames(snapshot.pools);
+  const rows = snapshot.lots.all().map((seen) => {
+    const row = lotRow(seen, snapshot.atMs, userName);
+    return several ? [...row, nameOf(seen.lot.pool) ?? MAIN_POOL_NAME] : row;
+  });
+  const lots = table(several ? [...LOT_COLUMNS, LOT_POOL_COLUMN] : LOT_COLUMNS, rows);
+  const parts = [heading(snapshot), '\n', poolLines(snapshot), '\n', lots];
+  if (several) parts.splice(4, 0, poolsTable(snapshot), '\n');
   if (snapshot.waiting.length > 0) parts.push('\n', waitingTable(snapshot, userName));
   return parts.join('');
 }

@@ -108,6 +108,11 @@ test('pools given with the mount', { skip, timeout: 180_000 }, async (t) => {
     await writeFile(join(path, 'x'), Buffer.alloc(500));
     t.match(await lotOf(m, '/on-btrfs/job'), { usedBytes: 500 });
     t.match(await lotOf(m, '/on-btrfs'), { usedBytes: 1501 }, 'the lot above counts it, too');
+    t.match(await lotOf(m, '/on-btrfs/job'), { pool: 'btrfs' }, 'which the reports say');
+    const shown = await readFile(join(m.mnt, '.vreserve/report'), 'utf8');
+    t.match(shown, /^LOT .* POOL$/m);
+    t.match(shown, /^\/on-btrfs\/job .* btrfs$/m);
+    t.match(shown, /^default .* main$/m);
     t.equal((await statfs(path)).blocks * (await statfs(path)).bsize, MIB);
     t.equal((await m.run(['release', path])).code, 0);
     t.match(await poolOf(m, 'btrfs'), { usedBytes: 1501 });
