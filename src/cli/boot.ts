@@ -1,13 +1,17 @@
 // `vreserve boot`: the start of the machine: mounts the pools, makes one where the file says so, and starts the mount over them.
 import { spawn } from 'node:child_process';
-import { mkdir, readFile } from 'node:fs/promises';
+import { access, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { text as readStream } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { asVreserveError, ERRORS, type ErrorCode, errnoOf, VreserveError } from '../core/errors.js';
+import { OWN_DIRECTORY } from '../core/paths.js';
+import { LEDGER_FILE } from '../ledger/sqlite.js';
 import { MOUNT_OPTIONS } from '../mount-options.js';
 import { type BootConfig, parseBootConfig } from '../pools/boot-config.js';
 import { type BootPool, bootPools, placesOf } from '../pools/boot-pools.js';
 import { systemTools, type Tools } from '../pools/tools.js';
+import { addPools, poolWord } from './boot-add.js';
 import type { Command } from './command.js';
 import { isVreserve, mountAt } from './mountinfo.js';
 import { note, print, printJson } from './output.js';
@@ -18,9 +22,9 @@ export const boot: Command = {
   usage: 'boot --config FILE',
   description: [
     'Starts all that FILE names: mounts the pools on the disks of the machine, makes one on the first free SSD (else HDD) where',
-    'there is none and FILE says so, and mounts the vreserve mount over them. What is there already is left as it is. A pool that',
-    'is missing, broken or degraded is told and does not stop the others; vreserve status --config FILE --wait passes when all',
-    'is there. FILE is JSON: see src/pools/README.md.',
+    'there is none and FILE says so, and mounts the vreserve mount over them. What is there already is left as it is; a mount that',
+    'runs is given the pools that have come since. A pool that is missing, broken or degraded is told and does not stop the others;',
+    'vreserve status --config FILE --wait passes when all is there. FILE is JSON: see src/pools/README.md.',
   ],
   examples: ['vreserve boot --config /etc/vreserve/boot.json', 'vreserve boot --config /etc/vreserve/boot.json --json'],
   options: { config: { type: 'string', unit: 'FILE', help: 'what is to be started' } },
@@ -33,9 +37,11 @@ export const boot: Command = {
     const { pools, notes } = await bootPools(tools, config);
     for (const line of [...notes, ...pools.flatMap(poolNote)]) note(line);
     const mount = await startMount(tools, config, pools);
+    for (const line of mount.notes) note(line);
     if (json) printJson({ ok: true, pools, notes, mount });
     else {
       for (const pool of pools) print(poolText(pool));
+      for (const name of mount.added) print(`pool ${name} is a pool of ${mount.mountpoint} now`);
       print(mount.already ? `${mount.mountpoint} is mounted already` : `mounted ${mount.backing} at ${mount.mountpoint}`);
     }
     return 0;
@@ -66,6 +72,9 @@ interface StartedMount {
   backing: string;
   /** It was there, and serves. */
   already: boolean;
+  /** Pools that one which was there has got just now, and what could not be added. */
+  added: string[];
+  notes: string[];
   /** What `mount --json` said; null: nothing was started. */
   ready: unknown;
 }
@@ -79,13 +88,15 @@ async function startMount(tools: Tools, config: BootConfig, pools: readonly Boot
       () => false,
     );
     // One whose daemon is gone is mounted anew.
-    if (serves) return { mountpoint, backing: there.source, already: true, ready: null };
+    if (serves) {
+      return { mountpoint, backing: there.source, already: true, ready: null, ...(await addPools(tools, mountpoint, pools)) };
+    }
   }
-  const { backing, others } = placesOf(config, pools);
+  const { backing, others } = placesOf(config, await withLedgerFirst(pools));
   if (there === undefined) await mkdir(mountpoint, { recursive: true });
   if (config.cache !== null && config.cache.bindAt !== null) await mkdir(config.cache.bindAt, { recursive: true });
   const words = [backing, mountpoint, '--json', ...optionWords(config), ...poolWords(others), ...cacheWords(config)];
-  return { mountpoint, backing, already: false, ready: await runMount(words) };
+  return { mountpoint, backing, already: false, ready: await runMount(words), added: [], notes: [] };
 }
 
 function optionWords({ mount }: BootConfig): string[] {
@@ -101,7 +112,19 @@ function isNegatable(name: string): boolean {
 }
 
 function poolWords(others: readonly BootPool[]): string[] {
-  return others.flatMap(({ name, directory, type }) => ['--pool', `${name}=${directory}${type === null ? '' : `,type=${type}`}`]);
+  return others.flatMap((pool) => ['--pool', poolWord(pool)]);
+}
+
+/** The pool that was the backing before has a ledger; whatever disk has been plugged since, it is the backing again. */
+async function withLedgerFirst(pools: readonly BootPool[]): Promise<BootPool[]> {
+  const hasLedger = async ({ directory }: BootPool) =>
+    directory !== null &&
+    (await access(join(directory, OWN_DIRECTORY, LEDGER_FILE)).then(
+      () => true,
+      () => false,
+    ));
+  const found = await Promise.all(pools.map(hasLedger));
+  return [...pools.filter((_, i) => found[i]), ...pools.filter((_, i) => !found[i])];
 }
 
 function cacheWords({ cache }: BootConfig): string[] {

@@ -26,7 +26,7 @@ async function writeConfig(b: Bench, config: object): Promise<string> {
 interface Booted {
   pools: BootPool[];
   notes: string[];
-  mount: { mountpoint: string; backing: string; already: boolean };
+  mount: { mountpoint: string; backing: string; already: boolean; added: string[]; notes: string[] };
 }
 
 const boot = async (file: string) => JSON.parse((await must(vreserve(['boot', '--config', file, '--json']))).stdout) as Booted;
@@ -200,6 +200,62 @@ t.test('all: SSDs first; and two of one name', { skip }, async (t) => {
   await writeConfig(b, { devices, pools: [{ name: 'a-slow', uuid: slow.uuid }] });
   t.match((await boot(file)).pools, [{ name: 'a-slow', state: 'mounted', uuid: slow.uuid }]);
 });
+
+t.test(
+  'a disk that comes later: boot gives it to the mount that runs, and the backing stays the backing',
+  { skip },
+  async (t) => {
+    const b = await bench(t);
+    const [hdd, ssd, third] = [await b.device(), await b.device({ ssd: true }), await b.device()];
+    t.teardown(async () => void (await vreserve(['umount', at(b, 'mnt')])));
+    const devices = [hdd.path, ssd.path, third.path];
+    const first = await prepare(b, 'first', hdd.path);
+    const file = await writeConfig(b, { devices });
+    t.match((await boot(file)).mount, { already: false, backing: first.directory });
+    await must(vreserve(['reserve', at(b, 'mnt', 'job'), '10MB']));
+    const shown = async () => {
+      const report = JSON.parse(await readFile(at(b, 'mnt', '.vreserve', 'report.json'), 'utf8')) as {
+        pools: { name: string }[];
+      };
+      return report.pools.map(({ name }) => name);
+    };
+    t.same(await shown(), []);
+
+    const later = await prepare(b, 'later', ssd.path);
+    await must(run('umount', [later.directory]));
+    const again = await vreserve(['boot', '--config', file]);
+    t.equal(again.code, 0, again.stderr);
+    t.match(again.stdout, /^pool later is a pool of .*mnt now$/m);
+    t.match(again.stdout, /is mounted already\n$/);
+    t.same(await shown(), ['later']);
+    t.match(await vreserve(['status', '--config', file]), { code: 0, stdout: 'ok\n' });
+    t.match(await boot(file), { mount: { already: true, added: [], notes: [] } }, 'once more adds nothing');
+    t.same(await shown(), ['later']);
+
+    // The mount has a pool of that name elsewhere: it is told, and the mount goes on as it is.
+    await mkdir(at(b, 'mine'));
+    await must(run('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'vreserve-test', at(b, 'mine')]));
+    t.teardown(async () => void (await run('umount', ['--lazy', at(b, 'mine')])));
+    await must(vreserve(['pool', 'add', at(b, 'mnt'), `third=${at(b, 'mine')}`]));
+    await prepare(b, 'third', third.path);
+    const clash = await boot(file);
+    t.match(clash.mount, {
+      already: true,
+      added: [],
+      notes: [/^pool third is not added to .*: there is a pool 'third' already/],
+    });
+    await must(vreserve(['pool', 'remove', at(b, 'mnt'), 'third']));
+
+    await must(vreserve(['umount', at(b, 'mnt')]));
+    t.match(
+      (await boot(file)).mount,
+      { already: false, backing: first.directory },
+      'though an SSD comes first of those with no ledger',
+    );
+    t.match(await readFile(at(b, 'mnt', '.vreserve', 'report'), 'utf8'), /job/);
+    t.same((await shown()).sort(), ['later', 'third']);
+  },
+);
 
 t.test('stats: bytes, quotas, sums by type, and what a mount says', { skip }, async (t) => {
   const b = await bench(t);

@@ -1,6 +1,8 @@
 // What comes and goes: as lines of `vreserve pool monitor`, and in the journal of a mount.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
@@ -206,4 +208,79 @@ t.test('mount --watch-devices: the same in the journal', { skip }, async (t) => 
   t.match(seen, { bytes: loop.bytes });
   t.match(await vreserve(['ledger', directory]), { code: 0, stdout: /device-added +device \/dev\/loop\d+ +type/ });
   await must(vreserve(['umount', directory]));
+});
+
+/** What the stream of the journal has said so far. */
+async function follow(t: Test, socketPath: string): Promise<Line[]> {
+  const asked = request({ socketPath, path: '/api/v1.0/ledger', headers: { accept: 'text/event-stream' }, agent: false });
+  t.teardown(async () => void asked.destroy());
+  asked.end();
+  const [response] = await once(asked, 'response');
+  response.on('error', () => {});
+  const heard: Line[] = [];
+  createInterface(response).on('line', (line) => {
+    if (line.startsWith('data: ')) heard.push(JSON.parse(line.slice('data: '.length)) as Line);
+  });
+  return heard;
+}
+
+t.test('server-sent events: a disk goes from under a pool of a mount, and comes back', { skip }, async (t) => {
+  const b = await bench(t);
+  const loop = await b.device();
+  const poolsDir = join(b.top, 'pools');
+  const [data, mnt, socket] = [join(b.top, 'data'), join(b.top, 'mnt'), join(b.top, 'http')];
+  await mkdir(data);
+  await mkdir(mnt);
+  await must(vreserve(['pool', 'prepare', 'fast', loop.path, '--pools-dir', poolsDir]));
+  const directory = join(poolsDir, 'fast');
+  const options = ['--watch-devices', '--http', `unix:${socket}`, '--spool-grant', '0', '--store-grant', '0'];
+  t.teardown(async () => void (await vreserve(['umount', mnt])));
+  await must(vreserve(['mount', data, mnt, '--pool', `fast=${directory}`, ...options]));
+  const heard = await follow(t, socket);
+  const until = async (event: string, isIt: (line: Line) => boolean) => {
+    const isWanted = (line: Line) => line.event === event && isIt(line);
+    const lines = await soon(
+      async () => heard,
+      (all) => all.some(isWanted),
+      30_000,
+    );
+    const seen = lines.find(isWanted);
+    t.ok(seen, event);
+    return seen;
+  };
+  // Its first look is over when it tells of a device that came.
+  const others: string[] = [];
+  const isOther = ({ device: path }: Line) => others.includes(path ?? '');
+  await soon(
+    async () => {
+      if (others.length < 6) others.push((await b.device()).path);
+      return heard;
+    },
+    (all) => all.some(isOther),
+    30_000,
+  );
+  await until('device-added', isOther);
+
+  const { path } = loop;
+  await must(run('umount', ['--lazy', directory]));
+  const broken = await until('pool-broken', ({ pool: name }) => name === 'fast');
+  t.match(broken, { directory, reason: /\w/ });
+  await loop.detach();
+  const removed = await until('device-removed', ({ device: gone }) => gone === path);
+  t.match(removed, { type: 'hdd', bytes: loop.bytes });
+  const before = heard.length;
+  await loop.attach();
+  // Loop devices of others come and go meanwhile, and ours can have been one of theirs.
+  const added = await until('device-added', (line) => heard.indexOf(line) >= before && line.device === loop.path);
+  await must(run('mount', [loop.path, directory]));
+  const back = await until('pool-back', ({ pool: name }) => name === 'fast');
+  t.match(back, { directory });
+  const places = [broken, removed, added, back].map((line) => heard.findIndex((each) => each === line));
+  t.same(
+    places,
+    [...places].sort((x, y) => x - y),
+    'in the order in which it happened',
+  );
+  t.equal(heard.filter(({ pool: name }) => name === 'fast').length, 2, 'each told once');
+  await must(vreserve(['umount', mnt]));
 });
