@@ -2,6 +2,8 @@
 #include <sys/file.h>
 
 #include <array>
+#include <map>
+#include <set>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -159,13 +161,22 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     auto work = [this, path, pool, directory = text(info[2]), by_kernel = truth(info[3])] {
       return engine_->graft(path, pool, directory, by_kernel);
     };
-    return attempt(info.Env(), unlinks_, work, path);
+    return attempt(info.Env(), for_pools({pool}, unlinks_), work, path);
   }
 
   Napi::Value ungraft(const Napi::CallbackInfo& info) {
     const std::string path = text(info[0]);
-    return attempt(info.Env(), unlinks_, [this, path] { return engine_->ungraft(path); }, path);
+    return attempt(info.Env(), for_path(path), [this, path] { return engine_->ungraft(path); }, path);
   }
+
+  // What concerns another pool than the main one may wait for its disk: on a thread of its own.
+  Executor& for_pools(const std::set<PoolId>& pools, Executor& otherwise) {
+    if (pools.empty() || *pools.rbegin() == kMainPool) return otherwise;
+    auto& own = others_[*pools.rbegin()];
+    if (own == nullptr) own = std::make_unique<Executor>();
+    return *own;
+  }
+  Executor& for_path(const std::string& path) { return for_pools({engine_->inodes.root_at(path).pool}, unlinks_); }
 
   Napi::Value lock(const Napi::CallbackInfo& info) {
     const std::string path = text(info[0]);
@@ -322,8 +333,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   }
 
   Napi::Value reshape(const Napi::CallbackInfo& info) {
-    auto work = [this, what = reshape_of(info[0])] { return engine_->reshape(what); };
-    return later<Admission>(info.Env(), commands_, work,
+    const ReshapeRequest what = reshape_of(info[0]);
+    auto work = [this, what] { return engine_->reshape(what); };
+    return later<Admission>(info.Env(), for_pools(engine_->pools_of(what), commands_), work,
                             [](Napi::Env env, const Admission& admission) { return value_of(env, admission); });
   }
 
@@ -340,7 +352,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
       result.first = engine_->unlink(path, inode, lot, result.second);
       return result;
     };
-    return later<Result>(info.Env(), unlinks_, work, [path](Napi::Env env, const Result& result) -> Napi::Value {
+    return later<Result>(info.Env(), for_path(path), work, [path](Napi::Env env, const Result& result) -> Napi::Value {
       if (result.first != 0) {
         fail(env, result.first, path);
         return env.Undefined();
@@ -438,6 +450,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Executor checks_;
   Executor pools_;    // may wait for a disk
   Executor unlinks_;  // may wait for a request that waits for what the others do
+  std::map<PoolId, std::unique_ptr<Executor>> others_;  // JavaScript thread
 };
 
 }  // namespace

@@ -264,7 +264,7 @@ void Blobs::flush(Request& request, const Shared& blob) noexcept {
   const auto thread = static_cast<pid_t>(request.header().pid);
   if (is_killed(blob->opener, thread)) blob->gate.fail(EINTR);
   if (!is_last_of(blob->opener, thread, inode_number(blob->node))) return request.done();
-  engine_.device.settle(request.worker());  // what was closed before takes its place before
+  engine_.device.settle(request.worker(), kMainPool);  // what was closed before takes its place before
   Gate<Kept>::Use use;
   if (!blob->gate.seal(use)) return request.done();
   VirtualQuestion question = Virtual::question_of(blob->node, VirtualOp::flush);

@@ -26,7 +26,9 @@ constexpr auto kPoll = std::chrono::microseconds(50);
 constexpr int kPriority = -10;
 constexpr unsigned kBacklog = 3;  // so many requests that were there at once want a second reader
 constexpr useconds_t kWatchPeriod = 200;
-constexpr int kIdlePeriods = 100;  // then the watchdog sleeps until something happens
+constexpr int kIdlePeriods = 100;   // then the watchdog sleeps until something happens
+constexpr int kStuckPeriods = 400;  // all threads wait for disks so long: more are needed
+constexpr std::size_t kMostThreads = 512;
 
 void do_nothing(int) {}
 
@@ -163,32 +165,50 @@ void Device::serve(Handler handler, std::function<void()> ended) noexcept {
   const unsigned count =
       options_.threads != 0 ? options_.threads : std::clamp(std::thread::hardware_concurrency() * 4, 8U, 32U);
   running_ = count;
+  for (unsigned i = 0; i < count; ++i) add_thread();
+  most_readers_ = std::clamp(std::thread::hardware_concurrency(), 1U, count);
+  poll_ = std::thread::hardware_concurrency() > 1 ? kPoll : std::chrono::microseconds(0);
+  promote();
+  for (auto& worker : threads_) worker->thread = std::thread([this, w = worker.get()] { run(*w); });
+  watchdog_ = std::thread([this] { watch(); });
+}
+
+void Device::add_thread() noexcept {
   const auto clone = [this](bool blocking) -> Fd {
     Fd fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | (blocking ? 0 : O_NONBLOCK)));
     std::uint32_t from = static_cast<std::uint32_t>(fd_.get());
     if (fd && ::ioctl(fd.get(), fuse::kIocClone, &from) != 0) fd.reset();
     return fd;
   };
-  for (unsigned i = 0; i < count; ++i) {
-    auto worker = std::make_shared<Worker>();
-    worker->blocking = clone(true);
-    if (!worker->blocking) worker->blocking = Fd(::dup(fd_.get()));
-    worker->polling = clone(false);
-    if (int ends[2]; ::pipe2(ends, O_CLOEXEC) == 0) {
-      worker->pipe_out = Fd(ends[0]);
-      worker->pipe_in = Fd(ends[1]);
-      if (::fcntl(ends[1], F_SETPIPE_SZ, 2 * kMaxWrite) < 0) worker->pipe_in.reset();  // an ordinary user's limit
-    }
-    worker->buffer = map_buffer(kBuffer) + kPage - kBeforePayload;
-    worker->reply_buffer = map_buffer(kMaxWrite + kPage);
-    enlist(worker);
-    threads_.push_back(std::move(worker));
+  auto worker = std::make_shared<Worker>();
+  worker->blocking = clone(true);
+  if (!worker->blocking) worker->blocking = Fd(::dup(fd_.get()));
+  worker->polling = clone(false);
+  if (int ends[2]; ::pipe2(ends, O_CLOEXEC) == 0) {
+    worker->pipe_out = Fd(ends[0]);
+    worker->pipe_in = Fd(ends[1]);
+    if (::fcntl(ends[1], F_SETPIPE_SZ, 2 * kMaxWrite) < 0) worker->pipe_in.reset();  // an ordinary user's limit
   }
-  most_readers_ = std::clamp(std::thread::hardware_concurrency(), 1U, count);
-  poll_ = std::thread::hardware_concurrency() > 1 ? kPoll : std::chrono::microseconds(0);
-  promote();
-  for (auto& worker : threads_) worker->thread = std::thread([this, w = worker.get()] { run(*w); });
-  watchdog_ = std::thread([this] { watch(); });
+  worker->buffer = map_buffer(kBuffer) + kPage - kBeforePayload;
+  worker->reply_buffer = map_buffer(kMaxWrite + kPage);
+  enlist(worker);
+  threads_.push_back(std::move(worker));
+}
+
+// As many again.
+void Device::grow() noexcept {
+  for (std::size_t left = threads_.size(); left > 0 && threads_.size() < kMostThreads; --left) {
+    unsigned running = running_.load();
+    do {
+      if (running == 0) return;  // the last one has ended
+    } while (!running_.compare_exchange_weak(running, running + 1));
+    add_thread();
+    threads_.back()->thread = std::thread([this, w = threads_.back().get()] { run(*w); });
+  }
+}
+
+bool Device::somebody_reads() const noexcept {
+  return std::ranges::any_of(threads_, [](const auto& worker) { return worker->reading.load(); });
 }
 
 ssize_t Device::take(Worker& worker, int fd, std::size_t& piped) noexcept {
@@ -248,17 +268,24 @@ void Device::promote() noexcept {
 void Device::watch() noexcept {
   std::uint64_t seen = 0;
   int idle = 0;
+  int stuck = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
     ::usleep(kWatchPeriod);
     const std::uint64_t taken = taken_.load();
     if (taken != seen) {
       seen = taken;
-      idle = 0;
+      idle = stuck = 0;
       continue;
     }
     if (readers_.load() == 0) {
       promote();
       idle = 0;
+    } else if (!somebody_reads()) {  // the promoted one is not there: all of them are at a request
+      idle = 0;
+      if (++stuck > kStuckPeriods) {
+        stuck = 0;
+        grow();
+      }
     } else if (++idle > kIdlePeriods) {
       // Everything is quiet: somebody sleeps in read(2), and says when it has a request.
       watching_.store(false);
@@ -270,6 +297,7 @@ void Device::watch() noexcept {
 
 void Device::begin(Worker& worker, std::uint32_t opcode) noexcept {
   worker.gives_back.store(may_give_back(opcode), std::memory_order_relaxed);
+  worker.pool.store(kNoPool, std::memory_order_relaxed);
   worker.turn.store(worker.turn.load(std::memory_order_relaxed) + 1);  // before anything that others may freeze
   worker.reading.store(false);
 }
@@ -394,21 +422,34 @@ void Device::delist(const Worker& worker) noexcept {
   std::erase_if(workers_, [&worker](const auto& known) { return known.get() == &worker; });
 }
 
-void Device::quiesce(const Worker* self) noexcept {
-  std::vector<std::pair<std::shared_ptr<Worker>, std::uint64_t>> busy;
-  {
-    const std::lock_guard guard(workers_mutex_);
-    for (const auto& worker : workers_) {
-      const std::uint64_t turn = worker->turn.load();
-      if (worker.get() != self && turn % 2 == 1) busy.emplace_back(worker, turn);
-    }
+std::vector<Device::UnderWay> Device::under_way() noexcept {
+  std::vector<UnderWay> busy;
+  const std::lock_guard guard(workers_mutex_);
+  for (const auto& worker : workers_) {
+    const std::uint64_t turn = worker->turn.load();
+    if (turn % 2 == 1) busy.push_back({worker, turn, worker->pool.load()});
   }
-  for (const auto& [worker, turn] : busy) {
-    while (worker->turn.load(std::memory_order_acquire) == turn) ::usleep(50);
-  }
+  return busy;
 }
 
-void Device::settle(Worker* self) noexcept {
+bool Device::quiesce(const Worker* self, const std::function<bool(std::int64_t)>& concerns) noexcept {
+  bool all = true;
+  for (const auto& [worker, turn, first] : under_way()) {
+    if (worker.get() == self) continue;
+    while (worker->turn.load(std::memory_order_acquire) == turn) {
+      const std::int64_t pool = worker->pool.load();
+      // It may have begun another one since, which is none of ours.
+      if (pool != kNoPool && !concerns(pool) && worker->turn.load() == turn) {
+        all = false;
+        break;
+      }
+      ::usleep(50);
+    }
+  }
+  return all;
+}
+
+void Device::settle(Worker* self, std::int64_t pool) noexcept {
   // A thread that waits here holds nothing and refunds nothing, so two of them never wait for each other.
   const bool gives_back = self != nullptr && self->gives_back.exchange(false);
   if (transport_ != nullptr) transport_->settle(gives_back);
@@ -429,7 +470,11 @@ void Device::settle(Worker* self) noexcept {
       }
     }
     const std::uint64_t now = worker->turn.load(std::memory_order_acquire);
-    while (now % 2 == 1 && worker->gives_back.load(std::memory_order_acquire) &&
+    const auto is_elsewhere = [&worker, pool] {
+      const std::int64_t its = worker->pool.load(std::memory_order_acquire);
+      return its != kNoPool && its != pool;
+    };
+    while (now % 2 == 1 && worker->gives_back.load(std::memory_order_acquire) && !is_elsewhere() &&
            worker->turn.load(std::memory_order_acquire) == now) {
       ::usleep(20);
     }

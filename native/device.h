@@ -3,11 +3,13 @@
 // Usually one thread reads: it takes a request, serves it itself, and reads again, polling for some microseconds before
 // it sleeps. Nobody else sleeps in read(2), so that the kernel has nobody to wake for nothing, and caches stay warm. A
 // follower is promoted to read beside or instead of it when a request is known to block, when requests are there at
-// once several times in a row, and by the watchdog when nobody has read for a while.
+// once several times in a row, and by the watchdog when nobody has read for a while. Where all of them wait for disks, the
+// watchdog adds as many again: a disk that does not answer holds up who uses it, and nobody else.
 //
 // Each thread owns a Worker: its buffer, its descriptors of the device, and a word that tells others what it is doing
 // (no lock). Two things need that word: to wait until every request that was under way has ended (quiesce), and to
-// wait for the requests that give bytes back and were read before a charge that is about to be refused (settle).
+// wait for the requests that give bytes back and were read before a charge that is about to be refused (settle). Both leave
+// out what waits for the disk of another pool.
 #pragma once
 
 #include <sys/types.h>
@@ -45,11 +47,15 @@ inline constexpr std::size_t kBuffer = kMaxWrite + 2 * kPage;  // one request
 // A day: only this mount changes what it shows, so what the kernel has cached stays right.
 inline constexpr std::uint64_t kCachedSeconds = 86400;
 
+// Of a request that waits for no disk, or has not said yet for which.
+inline constexpr std::int64_t kNoPool = -1;
+
 // What a thread that serves requests is doing; written by that thread alone.
 struct Worker {
   std::atomic<std::uint64_t> turn{0};   // odd while a request is being served
   std::atomic<bool> gives_back{false};  // the request may refund
   std::atomic<bool> reading{false};     // in read(2) of the device: asleep, or taking a request off it
+  std::atomic<std::int64_t> pool{kNoPool};  // whose disk the request may wait for
   std::atomic<bool> ended{false};
   unsigned at_once = 0;  // requests in a row that were there without waiting
   std::atomic<pid_t> tid{0};
@@ -204,10 +210,18 @@ class Device {
   // Registers a thread that serves requests without reading them off the device (a Worker without buffers).
   void enlist(std::shared_ptr<Worker> worker) noexcept;
   void delist(const Worker& worker) noexcept;
-  // Returns when every request that was being served at the call has ended. `self` (may be null) is left out.
-  void quiesce(const Worker* self) noexcept;
-  // Returns when every request that may refund and was read off the device before the call has ended.
-  void settle(Worker* self) noexcept;
+  // Returns when every request that was being served at the call has ended, or waits for the disk of a pool that is no concern
+  // (asked again and again). `self` (may be null) is left out. True: all have ended.
+  bool quiesce(const Worker* self, const std::function<bool(std::int64_t pool)>& concerns) noexcept;
+  // Returns when every request in the pool that may refund and was read off the device before the call has ended.
+  void settle(Worker* self, std::int64_t pool) noexcept;
+  // What is being served.
+  struct UnderWay {
+    std::shared_ptr<const Worker> worker;
+    std::uint64_t turn = 0;
+    std::int64_t pool = kNoPool;
+  };
+  [[nodiscard]] std::vector<UnderWay> under_way() noexcept;
 
   [[nodiscard]] std::uint64_t served(std::uint32_t opcode) const noexcept {
     return served_[opcode % fuse::kOpcodes].load(std::memory_order_relaxed);
@@ -225,6 +239,10 @@ class Device {
   [[nodiscard]] bool resume_reading() noexcept;
   void promote() noexcept;
   void watch() noexcept;
+  // Only the thread that runs watch() changes threads_ while serving.
+  void add_thread() noexcept;
+  void grow() noexcept;
+  [[nodiscard]] bool somebody_reads() const noexcept;
   void begin(Worker& worker, std::uint32_t opcode) noexcept;
   void end(Worker& worker) noexcept;
 
@@ -272,7 +290,10 @@ class Enlisted {
 // Marks the worker's turn for as long as it lives, for threads that serve requests outside Device::run.
 class Turn {
  public:
-  explicit Turn(Worker& worker) noexcept : worker_(worker) { worker_.turn.fetch_add(1); }
+  explicit Turn(Worker& worker) noexcept : worker_(worker) {
+    worker_.pool = kNoPool;
+    worker_.turn.fetch_add(1);
+  }
   ~Turn() { worker_.turn.fetch_add(1); }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;

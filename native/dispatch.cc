@@ -22,9 +22,15 @@ void Engine::dispatch(Request& request) noexcept {
     default:
       break;
   }
-  if (is_virtual(request.nodeid())) return blobs.serve(request);
+  // Before anything that may wait for a disk: who waits for requests need not wait for those of another one.
+  const auto is_in = [&request](PoolId pool) { request.worker()->pool.store(pool); };
+  if (is_virtual(request.nodeid())) {
+    is_in(kMainPool);
+    return blobs.serve(request);
+  }
   Inode* const inode = inodes.find(request.nodeid());
   if (inode == nullptr) return request.fail(ESTALE);
+  is_in(inodes.pool_of(*inode));
   if (inode->root != 0) {
     const Root& root = inodes.root_of(*inode);
     if (const int error = root.trouble; error != 0 && opcode != fuse::RELEASE) return request.fail(error);

@@ -59,6 +59,7 @@ void Engine::sampler() noexcept {
   while (sampling_) {
     lock.unlock();
     sample();
+    oversee();
     lock.lock();
     sampler_wakes_.wait_for(lock, kSamplePeriod, [this] { return !sampling_; });
   }
@@ -106,6 +107,7 @@ void Engine::mount_ended() noexcept {
   blobs.close_all();
   // With the last close of a detached mount the kernel drops the RELEASE requests that it has not sent.
   inodes.for_each_held([this](Inode& inode) {
+    if (inodes.root_of(inode).trouble != 0) return;  // whoever waits for its disk may have the lock
     inode.lock.lock();
     if (inode.unlinked && inode.open) close_shared(*this, inode);
     inode.lock.unlock();
@@ -215,7 +217,7 @@ int Engine::charge(std::span<const Delta> change, Worker* worker, PoolId pool) n
 }
 
 void Engine::fresh_look(Worker* worker, PoolId pool) noexcept {
-  device.settle(worker);
+  device.settle(worker, pool);
   sample(pool);
 }
 

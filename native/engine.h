@@ -1,7 +1,8 @@
 // The data plane: composes the meter, the bound paths, the inode table and the device, and holds what the operations
 // share. The control plane's calls are at the top; everything is noexcept, errors are -errno.
 //
-// Locks, outermost first: PoolBacking::mutex (one pool's directory), bind_mutex_ (one change of bindings at a time), freeze_mutex_ (freezes and what is parked in
+// Locks, outermost first: PoolBacking::mutex (one pool's directory), PoolBacking::bind_mutex of each pool that a change concerns, by
+// their numbers, then bind_mutex_ (that of the main one: one change of bindings at a time in a pool), freeze_mutex_ (freezes and what is parked in
 // them), Blob::life (see blobs.h), Inode::lock and below (see inodes.h), Paths, Meter. A reply is sent without any but a
 // blob's or an inode's lock held, and Device::invalidate_entry without any at all.
 #pragma once
@@ -14,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -23,6 +25,7 @@
 
 #include "blobs.h"
 #include "count.h"
+#include "crew.h"
 #include "device.h"
 #include "dirstreams.h"
 #include "inodes.h"
@@ -167,7 +170,10 @@ class Engine {
   // Of the directory of a path, and of the path where it is a directory itself.
   [[nodiscard]] int access(const std::string& directory, const std::string& path, const Caller& caller,
                            WriteAccess& access) noexcept;
+  // EIO where what it concerns lies in a pool whose disk does not answer.
   [[nodiscard]] Admission reshape(const ReshapeRequest& what) noexcept;
+  // The pools that it concerns, as things stand now: while one of them does not answer, it takes long.
+  [[nodiscard]] std::set<PoolId> pools_of(const ReshapeRequest& what) noexcept;
   void set_phases(std::span<const Phase> phases) noexcept;
   // Takes a file away as op_unlink does, and tells the kernel. `bytes`: what it held. -ENOENT: not there, or another inode
   // than `number`; -EISDIR, -EPERM (not the lot's), -EBUSY (open). May wait for a request that waits for the control plane.
@@ -254,6 +260,19 @@ class Engine {
     Inode* directory = nullptr;  // and this entry
     std::string name;
     std::vector<Kept> parked;
+
+    [[nodiscard]] std::uint16_t root() const noexcept { return top != nullptr ? top->root : directory->root; }
+  };
+  using Freezes = std::vector<const Freeze*>;  // those of one change
+  // Held while something changes in pools, so that nothing else does there.
+  struct Change {
+    std::vector<std::shared_ptr<PoolBacking>> pools;
+    std::vector<std::unique_lock<std::mutex>> locks;
+
+    void end() noexcept {
+      locks.clear();
+      pools.clear();
+    }
   };
   struct Walked {
     Inode* directory = nullptr;  // held: the last existing directory of the path
@@ -264,16 +283,25 @@ class Engine {
   struct Rebinding;
 
   [[nodiscard]] static unsigned count_threads() noexcept;
-  [[nodiscard]] Freeze* freeze_of(Inode& inode, const char* entry) noexcept;
+  [[nodiscard]] Freeze* freeze_of(const Inode& inode, const char* entry, std::span<const Inode* const> above) noexcept;
   // The path in the mount as far as it leads, without following symlinks; `walked.error` is what it returns.
   int walk(const std::string& path, Walked& walked) noexcept;
   void drop(Walked& walked) noexcept;
   void drop(std::vector<Walked>& all) noexcept;
   // Marks what is at and below each; requests under way are not waited for yet.
-  void freeze(std::span<const Walked> all) noexcept;
+  void freeze(std::span<const Walked> all, Freezes& freezes) noexcept;
   // Walks to the paths and freezes them, until both fit: what leads to a path may move in between.
-  [[nodiscard]] int freeze_at(const std::vector<std::string>& paths, std::vector<Walked>& all) noexcept;
-  void thaw() noexcept;
+  [[nodiscard]] int freeze_at(const std::vector<std::string>& paths, Rebinding& change) noexcept;
+  // Lifts them and serves what was parked: what lies in the main pool on this thread.
+  void thaw(Freezes& freezes) noexcept;
+  // Locks what belongs to the pools.
+  [[nodiscard]] Change begin_change(const std::set<PoolId>& pools) noexcept;
+  // Returns when every request that was being served in the pools has ended, without those of broken ones. `self` is left
+  // out. True: nothing else was under way anywhere.
+  bool quiesce(const std::set<PoolId>& pools, const Worker* self = nullptr) noexcept;
+  // The same for pools beside the main one, before anything is locked: so that who waits long holds up nobody.
+  void wait_for_others(std::set<PoolId> pools) noexcept;
+  [[nodiscard]] std::set<PoolId> all_pools() noexcept;
   // The steps of a reshape; see engine_reshape.cc.
   [[nodiscard]] int plan(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept;
   [[nodiscard]] bool hides_own_name(const std::string& path) noexcept;
@@ -296,7 +324,12 @@ class Engine {
   [[nodiscard]] CountOutcome count_root(Root& root, CountProgress& progress) noexcept;
 
   // Pools, see engine_pools.cc.
-  struct Look;
+  // What a look at a pool gave.
+  struct Look {
+    std::uint64_t mark = 0;
+    std::int64_t free = -1;
+    std::string broken;  // why; empty: it is there
+  };
   static void describe(const struct statfs& fs, const std::string& view, BackingInfo& info) noexcept;
   [[nodiscard]] std::shared_ptr<PoolBacking> find_pool(PoolId id) noexcept;
   [[nodiscard]] SharedFd pool_fd(PoolId id) noexcept;
@@ -305,6 +338,18 @@ class Engine {
   void try_passthrough(PoolBacking& pool, const SharedFd& fd) noexcept;
   void set_io(Root& root, const PoolBacking& pool) noexcept;
   void watch(const std::shared_ptr<PoolBacking>& pool) noexcept;
+  void look_at(std::unique_lock<std::mutex>& lock, PoolBacking& pool, bool checks, bool probes, Look& look) noexcept;
+  void look_again(std::unique_lock<std::mutex>& lock, PoolBacking& pool) noexcept;
+  void stop_serving(PoolBacking& pool, const std::string& why) noexcept;
+  void drop_directory(PoolBacking& pool) noexcept;
+  [[nodiscard]] bool serve_again(PoolBacking& pool) noexcept;
+  // Breaks pools that do not answer.
+  void oversee() noexcept;
+  // Asks the disk of a pool on a thread of its own. False: it is broken, or did not answer in time; the question is left behind
+  // then, so it must own all that it touches.
+  [[nodiscard]] bool ask(PoolId id, std::function<void()> question) noexcept;
+  // Whether each that is not broken does.
+  [[nodiscard]] bool answers(const std::set<PoolId>& pools) noexcept;
   void give_up(PoolBacking& pool, const std::string& why) noexcept;
   void let_go(const PoolBacking& pool) noexcept;
   void revive(PoolBacking& pool) noexcept;
@@ -336,7 +381,7 @@ class Engine {
   SpoolLayout layout_;
   std::atomic<std::uint64_t> next_made_{1};
 
-  std::mutex bind_mutex_;
+  std::mutex bind_mutex_;  // of the main pool; the others have their own
   std::mutex freeze_mutex_;  // guards freezes_ and the two maps of them
   std::vector<std::unique_ptr<Freeze>> freezes_;
   std::unordered_map<const Inode*, Freeze*> frozen_tops_;
@@ -363,6 +408,7 @@ class Engine {
   bool sampling_ = false;
   std::thread sampler_;
   std::atomic<bool> mounted_{false};
+  Crew crew_{device};  // for what was parked in another pool than the main one
 };
 
 }  // namespace vreserve

@@ -28,71 +28,101 @@ void Engine::set_phases(std::span<const Phase> phases) noexcept {
   for (const Phase& phase : phases) meter.set_phase(phase.id, phase.sets_aside, phase.may_grow);
 }
 
-int Engine::resolve(const std::string& path, const Caller* caller, const std::string& trusted,
-                    Resolved& resolved) noexcept {
-  const std::size_t open_to_all = components_of(trusted).size();
-  std::vector<std::string> rest = components_of(path);
-  std::reverse(rest.begin(), rest.end());  // the next component is at the back
+namespace {
+
+// A path that is resolved, component by component, in one root after the other. It owns all that it touches, since the disk of
+// a pool may not answer.
+struct Resolving {
+  std::vector<std::string> rest;  // the next component is at the back
   std::vector<std::string> done;
-  const auto text = [](const std::vector<std::string>& parts) {
-    std::string joined;
-    for (const std::string& part : parts) joined += "/" + part;
-    return joined.empty() ? std::string("/") : joined;
-  };
+  std::size_t open_to_all = 0;
+  std::unique_ptr<const Caller> caller;  // null: everywhere
+  Resolved resolved;
+  Fd at;
+  dev_t device = 0;
   int links = 0;
-  resolved.exists = true;
-  resolved.is_directory = true;
-  resolved.directory.assign(1, '/');
-  Fd at(::openat(inodes.root_fd(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  const Root* root = &inodes.backing();
-  while (!rest.empty()) {
-    const std::string name = rest.back();
-    rest.pop_back();
+};
+
+std::string text(const std::vector<std::string>& parts) {
+  std::string joined;
+  for (const std::string& part : parts) joined += "/" + part;
+  return joined.empty() ? std::string("/") : joined;
+}
+
+// covers: whether something is grafted in the place of a directory; there it stops. 0 or -errno.
+int resolve_on(Resolving& on, const std::function<bool(ino_t)>& covers) noexcept {
+  while (!on.rest.empty()) {
+    const std::string name = on.rest.back();
+    on.rest.pop_back();
     if (name == ".") continue;
     if (name == "..") return -EXDEV;  // only in a symlink's text: kept simple, such a link is not followed
     if (name.size() > 255) return -ENAMETOOLONG;
-    const bool asks = caller != nullptr && privileged_ && done.size() >= open_to_all;
-    if (asks && !may_access(at.get(), ".", X_OK, *caller)) return -EACCES;
+    const bool asks = on.caller != nullptr && on.done.size() >= on.open_to_all;
+    if (asks && !may_access(on.at.get(), ".", X_OK, *on.caller)) return -EACCES;
     struct stat st {};
-    if (::fstatat(at.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (::fstatat(on.at.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) return -errno;
-      resolved.exists = false;
-      resolved.is_directory = false;
-      done.push_back(name);
-      while (!rest.empty()) {
-        done.push_back(rest.back());
-        rest.pop_back();
-      }
-      break;
+      on.resolved.exists = false;
+      on.resolved.is_directory = false;
+      on.done.push_back(name);
+      on.done.insert(on.done.end(), on.rest.rbegin(), on.rest.rend());
+      on.rest.clear();
+      return 0;
     }
-    if (st.st_dev != root->device) return -EXDEV;
+    if (st.st_dev != on.device) return -EXDEV;
     if (S_ISLNK(st.st_mode)) {
-      if (++links > 40) return -ELOOP;
+      if (++on.links > 40) return -ELOOP;
       char target[4096];
-      const ssize_t length = ::readlinkat(at.get(), name.c_str(), target, sizeof target - 1);
+      const ssize_t length = ::readlinkat(on.at.get(), name.c_str(), target, sizeof target - 1);
       if (length < 0) return -errno;
       target[length] = 0;
       if (target[0] == '/') return -EXDEV;  // leads out of the mount
       std::vector<std::string> parts = components_of(target);
-      rest.insert(rest.end(), parts.rbegin(), parts.rend());
+      on.rest.insert(on.rest.end(), parts.rbegin(), parts.rend());
       continue;
     }
-    resolved.is_directory = S_ISDIR(st.st_mode);
-    done.push_back(name);
-    if (rest.empty()) break;
+    on.resolved.is_directory = S_ISDIR(st.st_mode);
+    on.done.push_back(name);
+    if (on.rest.empty()) return 0;
     if (!S_ISDIR(st.st_mode)) return -ENOTDIR;
-    if (Root* const graft = root->index == 0 ? inodes.covering(st.st_ino) : nullptr; graft != nullptr) {
-      const SharedFd covers = inodes.root_fd(*graft);
-      if (!covers) return -EIO;
-      root = graft;
-      at = Fd(::openat(covers->get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    } else {
-      at = Fd(::openat(at.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    }
-    if (!at) return -errno;
-    resolved.directory = text(done);
+    on.resolved.directory = text(on.done);
+    if (covers(st.st_ino)) return 0;
+    on.at = Fd(::openat(on.at.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!on.at) return -errno;
   }
-  resolved.path = text(done);
+  return 0;
+}
+
+}  // namespace
+
+int Engine::resolve(const std::string& path, const Caller* caller, const std::string& trusted,
+                    Resolved& resolved) noexcept {
+  const auto on = std::make_shared<Resolving>();
+  on->open_to_all = components_of(trusted).size();
+  on->rest = components_of(path);
+  std::ranges::reverse(on->rest);
+  if (caller != nullptr && privileged_) on->caller = std::make_unique<const Caller>(*caller);
+  on->resolved.exists = true;
+  on->resolved.is_directory = true;
+  on->resolved.directory.assign(1, '/');
+  on->at = Fd(::openat(inodes.root_fd(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  on->device = inodes.backing().device;
+  Root* graft = nullptr;
+  int error = resolve_on(*on, [&](ino_t number) { return (graft = inodes.covering(number)) != nullptr; });
+  if (error == 0 && graft != nullptr) {
+    const SharedFd covers = inodes.root_fd(*graft);
+    const auto outcome = std::make_shared<std::atomic<int>>(-EIO);
+    const bool answered = covers && ask(graft->pool, [on, outcome, covers, device = graft->device.load()] {
+      on->device = device;
+      on->at = Fd(::openat(covers->get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+      *outcome = on->at ? resolve_on(*on, [](ino_t) { return false; }) : -errno;
+    });
+    if (!answered) return -EIO;
+    error = *outcome;
+  }
+  if (error != 0) return error;
+  resolved = on->resolved;
+  resolved.path = text(on->done);
   return 0;
 }
 
@@ -102,27 +132,45 @@ int Engine::access(const std::string& directory, const std::string& path, const 
   struct Place {
     SharedFd root;
     std::string relative;
+    PoolId pool = kMainPool;
   };
   const auto place_of = [this](const std::string& absolute) {
     const Root& root = inodes.root_at(absolute);
     const std::string below = root.index == 0 ? absolute : absolute.substr(root.path.size());
-    return Place{inodes.root_fd(root), below.size() <= 1 ? "." : below.substr(1)};
+    return Place{inodes.root_fd(root), below.size() <= 1 ? "." : below.substr(1), root.pool};
   };
-  const auto may_write = [this, &caller](const Place& place) {
-    return privileged_ ? may_access(place.root->get(), place.relative.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
+  const auto may_write = [privileged = privileged_, caller](const Place& place) {
+    return privileged ? may_access(place.root->get(), place.relative.c_str(), W_OK | X_OK, caller) : caller.uid == ::geteuid();
   };
   const Place above = place_of(directory);
   const Place itself = place_of(path);
   if (!above.root || !itself.root) return -EIO;
-  struct stat st {};
-  if (::fstatat(itself.root->get(), itself.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
-    access.may_write_in = may_write(itself);
+  struct Judged {
+    int error = 0;
+    WriteAccess access;
+  };
+  const auto judged = std::make_shared<Judged>();
+  const auto judge = [judged, above, itself, may_write] {
+    WriteAccess& to = judged->access;
+    struct stat st {};
+    if (::fstatat(itself.root->get(), itself.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+      to.may_write_in = may_write(itself);
+    }
+    if (::fstatat(above.root->get(), above.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+      judged->error = -errno;
+      return;
+    }
+    to.sticky = (st.st_mode & S_ISVTX) != 0;
+    to.owner = st.st_uid;
+    to.may_write = may_write(above);
+  };
+  if (itself.pool == kMainPool) {
+    judge();
+  } else if (!ask(itself.pool, judge)) {
+    return -EIO;
   }
-  if (::fstatat(above.root->get(), above.relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
-  access.sticky = (st.st_mode & S_ISVTX) != 0;
-  access.owner = st.st_uid;
-  access.may_write = may_write(above);
-  return 0;
+  access = judged->access;
+  return judged->error;
 }
 
 }  // namespace vreserve

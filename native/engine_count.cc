@@ -45,8 +45,9 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
   const auto held_unlinked = [this](CountOutcome& outcome) {
     // Unlinked and still open: charged, and in no directory.
     inodes.for_each_held([&](Inode& inode) {
+      if (inodes.root_of(inode).trouble != 0) return;  // whoever waits for its disk may have the lock
       inode.lock.lock_shared();
-      if (inode.unlinked && inodes.root_of(inode).trouble == 0) {
+      if (inode.unlinked) {
         LotCount& lot = outcome.lots[lot_of(inode)];
         lot.bytes += inode.size;
         ++lot.objects;
@@ -82,20 +83,33 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
   for (int round = 0; round < 3; ++round) {
     holes.clear();
     const bool still = round == 2 && mounted_;  // the last one with every writer parked
-    std::unique_lock binding(bind_mutex_, std::defer_lock);
-    if (still) binding.lock();
+    const std::set<PoolId> pools = all_pools();
+    wait_for_others(pools);
+    if (!answers(pools)) {
+      report.error = EIO;
+      report.path = "a pool whose disk does not answer";
+      break;
+    }
+    Change binding;
+    if (still) binding = begin_change(pools);
     progress.files = progress.directories = progress.bytes = 0;
-    Walked walked;
-    if (still && walk("/", walked) == 0) {
-      freeze(std::span(&walked, 1));
-      device.quiesce(nullptr);
+    std::vector<Walked> walked;  // each root
+    Freezes frozen;
+    if (still) {
+      (void)walk("/", walked.emplace_back());
+      for (Root* const root : inodes.all_grafts()) {
+        inodes.hold(*root->inode);
+        walked.emplace_back().top = root->inode;
+      }
+      freeze(walked, frozen);
+      quiesce(pools);
     }
     // What was charged before and is not done yet is done before the walk; what changes after it shows in `changes`.
     const std::vector<LotUsage> before = meter.all_usage();
-    if (mounted_) device.quiesce(nullptr);
+    if (mounted_) quiesce(pools);
     CountOutcome outcome = count_all();
     held_unlinked(outcome);
-    if (mounted_) device.quiesce(nullptr);
+    if (mounted_) quiesce(pools);
     report = compare(outcome, before, meter.all_usage());
     const bool exact = std::all_of(report.lots.begin(), report.lots.end(), [](const auto& lot) { return lot.exact; });
     const bool differs = std::any_of(report.lots.begin(), report.lots.end(), [](const auto& lot) {
@@ -128,7 +142,7 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
       }
     }
     if (still) {
-      thaw();
+      thaw(frozen);
       drop(walked);
     }
     if (outcome.error != 0 || exact) break;
@@ -153,8 +167,9 @@ bool Engine::count_pool(PoolId id, CountProgress& progress) noexcept {
     holes += outcome.hole_bytes;
     straddling.insert(straddling.end(), outcome.straddling.begin(), outcome.straddling.end());
     inodes.for_each_held([&](Inode& inode) {
+      if (inode.root != root->index) return;
       inode.lock.lock_shared();
-      if (inode.unlinked && inode.root == root->index) {
+      if (inode.unlinked) {
         LotCount& lot = counted[lot_of(inode)];
         lot.bytes += inode.size;
         ++lot.objects;

@@ -3,46 +3,65 @@
 #include <iterator>
 #include <utility>
 
+#include "engine_rebinding.h"
 #include "ops.h"
 
 namespace vreserve {
 
-// What holds the inode, or the entry in it, still. freeze_mutex_ must be held.
-Engine::Freeze* Engine::freeze_of(Inode& inode, const char* entry) noexcept {
+// What holds the inode, or the entry in it, still. above: the inode, and the directories above it in its root. freeze_mutex_ must
+// be held.
+Engine::Freeze* Engine::freeze_of(const Inode& inode, const char* entry, std::span<const Inode* const> above) noexcept {
   if (entry != nullptr) {
     const auto [begin, end] = frozen_entries_.equal_range(&inode);
     const auto found = std::find_if(begin, end, [entry](const auto& each) { return each.second->name == entry; });
     if (found != end) return found->second;
   }
-  Freeze* found = nullptr;
-  inodes.for_each_above(inode, [&](const Inode& at) {
-    const auto top = frozen_tops_.find(&at);
-    if (top != frozen_tops_.end()) found = top->second;
-    return found == nullptr;
-  });
-  return found;
+  for (const Inode* const at : above) {
+    if (const auto top = frozen_tops_.find(at); top != frozen_tops_.end()) return top->second;
+  }
+  return nullptr;
 }
 
 bool Engine::parked(Request& request, Inode& inode, const char* entry) noexcept {
   if (frozen_.load() == 0) return false;
+  // Looked at before the mutex is taken: somebody who waits for the pool's disk may have a directory's lock. What was frozen
+  // since waits for this request, and what moves meanwhile began before that, too.
+  std::vector<const Inode*> above;
+  inodes.for_each_above(inode, [&](const Inode& at) {
+    if (at.root != inode.root) return false;
+    above.push_back(&at);
+    return true;
+  });
   const std::lock_guard guard(freeze_mutex_);
-  Freeze* const freeze = freeze_of(inode, entry);
+  Freeze* const freeze = freeze_of(inode, entry, above);
   if (freeze != nullptr) freeze->parked.push_back(request.keep());
   return freeze != nullptr;
 }
 
 bool Engine::parked_above(Request& request, Inode& directory) noexcept {
   if (frozen_.load() == 0) return false;
-  const std::lock_guard guard(freeze_mutex_);
-  for (const auto& freeze : freezes_) {
-    if (freeze->directory == nullptr || !inodes.is_below(*freeze->directory, directory)) continue;
-    freeze->parked.push_back(request.keep());
-    return true;
+  std::set<Inode*> frozen;  // held; looked at without the mutex, as above
+  {
+    const std::lock_guard guard(freeze_mutex_);
+    for (const auto& freeze : freezes_) {
+      Inode* const place = freeze->directory;
+      if (place != nullptr && place->root == directory.root && frozen.insert(place).second) inodes.hold(*place);
+    }
   }
-  return false;
+  std::set<const Inode*> below;
+  for (Inode* const place : frozen) {
+    if (inodes.is_below(*place, directory)) below.insert(place);
+    inodes.drop(*place);
+  }
+  if (below.empty()) return false;
+  const std::lock_guard guard(freeze_mutex_);
+  const auto found = std::ranges::find_if(freezes_, [&below](const auto& freeze) { return below.contains(freeze->directory); });
+  if (found == freezes_.end()) return false;
+  (*found)->parked.push_back(request.keep());
+  return true;
 }
 
-void Engine::freeze(std::span<const Walked> all) noexcept {
+void Engine::freeze(std::span<const Walked> all, Freezes& freezes) noexcept {
   const std::lock_guard guard(freeze_mutex_);
   for (const Walked& walked : all) {
     auto freeze = std::make_unique<Freeze>();
@@ -51,18 +70,20 @@ void Engine::freeze(std::span<const Walked> all) noexcept {
     freeze->name = walked.name;
     if (freeze->top != nullptr) frozen_tops_[freeze->top] = freeze.get();
     if (freeze->directory != nullptr) frozen_entries_.emplace(freeze->directory, freeze.get());
+    freezes.push_back(freeze.get());
     freezes_.push_back(std::move(freeze));
   }
   frozen_ = static_cast<unsigned>(freezes_.size());
 }
 
-int Engine::freeze_at(const std::vector<std::string>& paths, std::vector<Walked>& all) noexcept {
+int Engine::freeze_at(const std::vector<std::string>& paths, Rebinding& change) noexcept {
   constexpr int kTries = 16;  // each lost to a rename or a new directory above a path
+  std::vector<Walked>& all = change.walked;
   for (int tries = 0; tries < kTries; ++tries) {
     all.assign(paths.size(), {});
     for (std::size_t i = 0; i < paths.size(); ++i) walk(paths[i], all[i]);
-    freeze(all);
-    device.quiesce(nullptr);
+    freeze(all, change.freezes);
+    change.all_ended = quiesce(change.pools);
     const bool fits = std::ranges::equal(paths, all, [this](const std::string& path, const Walked& walked) {
       Walked again;
       walk(path, again);
@@ -72,24 +93,31 @@ int Engine::freeze_at(const std::vector<std::string>& paths, std::vector<Walked>
       return same;
     });
     if (fits) return 0;
-    thaw();
+    thaw(change.freezes);
     drop(all);
   }
   return -EBUSY;
 }
 
-// Lifts every freeze and serves what was parked, on this thread.
-void Engine::thaw() noexcept {
+void Engine::thaw(Freezes& freezes) noexcept {
   std::vector<Kept> parked;
+  std::vector<Kept> elsewhere;  // may wait for a disk that holds up only who uses it
   {
     const std::lock_guard guard(freeze_mutex_);
+    const auto is_one = [&freezes](const Freeze* freeze) { return std::ranges::find(freezes, freeze) != freezes.end(); };
     for (const auto& freeze : freezes_) {
-      std::move(freeze->parked.begin(), freeze->parked.end(), std::back_inserter(parked));
+      if (!is_one(freeze.get())) continue;
+      auto& into = freeze->root() == 0 ? parked : elsewhere;
+      std::move(freeze->parked.begin(), freeze->parked.end(), std::back_inserter(into));
     }
-    freezes_.clear();
-    frozen_tops_.clear();
-    frozen_entries_.clear();
-    frozen_ = 0;
+    std::erase_if(frozen_tops_, [&](const auto& each) { return is_one(each.second); });
+    std::erase_if(frozen_entries_, [&](const auto& each) { return is_one(each.second); });
+    std::erase_if(freezes_, [&](const auto& each) { return is_one(each.get()); });
+    frozen_ = static_cast<unsigned>(freezes_.size());
+    freezes.clear();
+  }
+  for (Kept& kept : elsewhere) {
+    crew_.post([this, kept = std::make_shared<Kept>(std::move(kept))] { serve_kept(*kept, *Crew::current()); });
   }
   if (parked.empty()) return;
   Enlisted enlisted(device);

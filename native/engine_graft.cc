@@ -7,10 +7,25 @@
 namespace vreserve {
 
 int Engine::graft(const std::string& path, PoolId id, const std::string& directory, bool by_kernel) noexcept {
-  std::unique_lock binding(bind_mutex_);
   const auto pool = find_pool(id);
   if (pool == nullptr) return -ENODEV;
   const std::string normal = normalized(path);
+  // Its disk is asked before anything is locked. Of a broken one there is nothing to be seen yet.
+  struct Found {
+    Fd fd;
+    struct stat st {};
+    int error = 0;
+  };
+  const auto there = std::make_shared<Found>();
+  if (const SharedFd in = pool_fd(id); in) {
+    const bool answered = ask(id, [there, in, directory] {
+      there->fd = open_in_pool(in->get(), directory);
+      if (!there->fd || ::fstat(there->fd.get(), &there->st) != 0) there->error = -errno;
+    });
+    if (!answered) return -EIO;
+    if (there->error != 0) return there->error;
+  }
+  Change binding = begin_change({kMainPool, id});
   Walked walked;
   int error = walk(normal, walked);
   if (error == 0 && walked.top == nullptr) error = -ENOENT;
@@ -19,11 +34,11 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
   if (error == 0 && walked.top->is_root) error = -EBUSY;
   if (error == 0 && walked.top->root != 0) error = -EXDEV;
   const bool freezes = error == 0 && mounted_;  // nobody makes anything in it meanwhile
+  Freezes frozen;
   if (freezes) {
-    freeze(std::span(&walked, 1));
-    device.quiesce(nullptr);
+    freeze(std::span(&walked, 1), frozen);
+    quiesce({kMainPool});
   }
-  SharedFd fd;
   if (error == 0) {
     int failure = 0;
     const SharedFd place = inodes.directory(*walked.top, failure);
@@ -31,13 +46,10 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
     if (!listed) error = failure != 0 ? -failure : -errno;
     else if (!list_directory(listed.get()).empty()) error = -ENOTEMPTY;
   }
-  const SharedFd in = pool_fd(id);
-  if (error == 0 && in) {
-    Fd opened = open_in_pool(in->get(), directory);
-    if (!opened) error = -errno;
-    else fd = std::make_shared<const Fd>(std::move(opened));
-  }
-  Root* const root = error == 0 ? inodes.graft(*walked.top, id, normal, directory, fd) : nullptr;
+  // It may have broken meanwhile.
+  const bool seen = there->fd && !pool->is_broken;
+  const SharedFd fd = seen ? std::make_shared<const Fd>(std::move(there->fd)) : nullptr;
+  Root* const root = error == 0 ? inodes.graft(*walked.top, id, normal, directory, fd, there->st) : nullptr;
   if (error == 0 && root == nullptr) error = -EMFILE;
   std::uint64_t above = 0;
   std::string name;
@@ -48,21 +60,28 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
     name = walked.name;
     rebind();
   }
-  if (freezes) thaw();
+  if (freezes) thaw(frozen);
   drop(walked);
-  binding.unlock();
+  binding.end();
   // The kernel knows the empty directory by this name.
   if (root != nullptr && mounted_) tell_removed(above, name, 0);
   return error;
 }
 
 int Engine::ungraft(const std::string& path) noexcept {
-  std::unique_lock binding(bind_mutex_);
   const std::string normal = normalized(path);
-  const auto grafts = inodes.all_grafts();
-  const auto found = std::ranges::find_if(grafts, [&normal](const Root* root) { return root->path == normal; });
-  if (found == grafts.end()) return -ENOENT;
-  Root& root = **found;
+  const auto found = [this, &normal]() -> Root* {
+    Root& root = inodes.root_at(normal);
+    return root.index != 0 && root.path == normal ? &root : nullptr;
+  };
+  Root* const seen = found();
+  if (seen == nullptr) return -ENOENT;
+  const std::set<PoolId> pools{kMainPool, seen->pool};
+  wait_for_others(pools);
+  if (const auto pool = find_pool(seen->pool); pool != nullptr && pool->is_silent) return -EIO;
+  Change binding = begin_change(pools);
+  if (found() != seen) return -ENOENT;
+  Root& root = *seen;
   const auto is_open = [this, &root] {
     bool open = false;
     inodes.for_each_of(root, [&open](Inode& inode) {
@@ -75,7 +94,7 @@ int Engine::ungraft(const std::string& path) noexcept {
   if (is_open()) return -EBUSY;
   // From here on nothing is opened in it; who was at it is through after this.
   const int before = root.trouble.exchange(ESTALE);
-  if (mounted_) device.quiesce(nullptr);
+  if (mounted_) quiesce(pools);
   if (is_open()) {
     root.trouble = before;
     return -EBUSY;
@@ -84,7 +103,7 @@ int Engine::ungraft(const std::string& path) noexcept {
   const std::string name = root.inode->name;
   inodes.ungraft(root);
   rebind();
-  binding.unlock();
+  binding.end();
   if (mounted_) tell_removed(above, name, 0);
   return 0;
 }

@@ -72,11 +72,11 @@ int Engine::open_pool(PoolBacking& pool, std::string& why) noexcept {
     return error;
   }
   pool.spec.known = true;
-  pool.fd = fd;
   pool.device = there.st_dev;
   pool.number = there.st_ino;
   pool.stacked = is_overlay(fs);
   const std::unique_lock guard(pools_mutex_);
+  pool.fd = fd;
   pool.filesystem = filesystem_name(fs.f_type);
   return 0;
 }
@@ -106,9 +106,9 @@ int Engine::add_pool(const PoolSpec& spec, BackingInfo& info, std::string& why) 
 }
 
 int Engine::remove_pool(PoolId id) noexcept {
-  const std::lock_guard binding(bind_mutex_);
   const auto pool = find_pool(id);
   if (pool == nullptr) return -ENOENT;
+  const Change change = begin_change({id});
   const auto grafts = inodes.all_grafts();
   if (std::ranges::any_of(grafts, [id](const Root* root) { return root->pool == id; })) return -EBUSY;
   if (const int error = meter.remove_pool(id); error != 0) return -error;
@@ -120,9 +120,8 @@ int Engine::remove_pool(PoolId id) noexcept {
 
 void Engine::set_pool(std::int64_t capacity, std::int64_t margin, PoolId id) noexcept {
   struct statfs fs {};
-  const auto pool = find_pool(id);
-  if (pool != nullptr) {
-    const std::lock_guard guard(pool->mutex);
+  if (const auto pool = find_pool(id); pool != nullptr) {
+    const std::unique_lock guard(pools_mutex_);
     pool->capacity = capacity;
     pool->margin = margin;
   }
@@ -142,7 +141,7 @@ SharedFd Engine::pool_fd(PoolId id) noexcept {
   if (id == kMainPool) return inodes.root_fd(inodes.backing());
   const auto pool = find_pool(id);
   if (pool == nullptr || pool->is_broken) return nullptr;
-  const std::lock_guard guard(pool->mutex);
+  const std::shared_lock guard(pools_mutex_);
   return pool->fd;
 }
 

@@ -1,25 +1,10 @@
 // A change of lots and bindings: what it concerns stands still while it is counted once, under the bindings of now and
 // those to come; then the meter has the last word, and only after that is anything changed here.
 #include <algorithm>
-#include <map>
-#include <set>
 
-#include "engine.h"
+#include "engine_rebinding.h"
 
 namespace vreserve {
-
-// A reshape under way, under bind_mutex_ from beginning to end.
-struct Engine::Rebinding {
-  std::map<std::string, Binding> bindings;  // of the paths where one changes, as they are to be
-  std::vector<std::string> tops;            // the topmost of those
-  std::vector<Walked> walked;               // frozen: each of the tops, then orphans that lie elsewhere
-  std::unique_ptr<Paths> after;             // an excerpt, with the changes
-  std::map<std::uint32_t, CountOutcome> counted;  // by root
-  std::unordered_map<LotId, LotId> heirs;         // of the lots that go
-  std::vector<std::pair<Inode*, LotId>> orphans;  // held: unlinked, open, and of that lot, which goes
-  std::vector<Inode*> nameless;                   // held: they may lie below one of the tops, by names that are not known
-  Reshape shapes;                                 // for the meter
-};
 
 namespace {
 
@@ -96,7 +81,7 @@ bool Engine::hides_own_name(const std::string& path) noexcept {
 // Freezes what is concerned, and looks at what is in the way.
 int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission& admission) noexcept {
   if (!change.tops.empty()) {
-    if (const int error = freeze_at(change.tops, change.walked); error != 0) return -error;
+    if (const int error = freeze_at(change.tops, change); error != 0) return -error;
     for (std::size_t i = 0; i < change.tops.size() && !what.force; ++i) {
       // Where only bindings go, nothing is there that could be in the way.
       const bool binds = std::ranges::any_of(change.bindings, [&top = change.tops[i]](const auto& entry) {
@@ -113,6 +98,10 @@ int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission&
     }
   }
   std::vector<Walked> elsewhere;
+  // Who waits for the disk of a broken pool may have the lock of an inode there; all of it is counted when it is back.
+  const auto concerns = [&](const Inode& inode) {
+    return change.pools.contains(inodes.pool_of(inode)) && inodes.root_of(inode).trouble == 0;
+  };
   const auto stand_still = [&](Inode& inode) {
     const bool is_frozen = std::ranges::any_of(change.walked, [&](const Walked& walked) {
       return walked.top != nullptr && inodes.is_below(inode, *walked.top);
@@ -123,6 +112,7 @@ int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission&
   };
   if (!change.tops.empty()) {
     inodes.for_each_nameless([&](Inode& inode) {
+      if (!change.pools.contains(inodes.pool_of(inode))) return;
       inodes.hold(inode);
       change.nameless.push_back(&inode);
       stand_still(inode);
@@ -131,6 +121,7 @@ int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission&
   // What is unlinked and still open goes to the heir, and stands still meanwhile, wherever it was.
   if (!what.gone.empty()) {
     inodes.for_each_held([&](Inode& inode) {
+      if (!concerns(inode)) return;
       inode.lock.lock_shared();
       const LotId lot = inode.unlinked ? lot_of(inode) : kNoLot;
       inode.lock.unlock_shared();
@@ -141,8 +132,8 @@ int Engine::hold_still(const ReshapeRequest& what, Rebinding& change, Admission&
     });
   }
   if (elsewhere.empty() && change.orphans.empty()) return 0;
-  freeze(elsewhere);
-  device.quiesce(nullptr);  // and who was closing one gives back to the lot while it is there
+  freeze(elsewhere, change.freezes);
+  change.all_ended &= quiesce(change.pools);  // and who was closing one gives back to the lot while it is there
   change.walked.insert(change.walked.end(), elsewhere.begin(), elsewhere.end());
   return 0;
 }
@@ -154,6 +145,7 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
   if (!is_there || change.tops.empty()) return 0;
   std::map<std::uint32_t, std::unordered_set<ino_t>> written;  // by root
   inodes.for_each_held([&](Inode& inode) {
+    if (!change.pools.contains(inodes.pool_of(inode)) || inodes.root_of(inode).trouble != 0) return;
     inode.lock.lock_shared();
     if (!inode.unlinked && inode.open && inode.open->writers > 0) written[inode.root].insert(inode.number);
     inode.lock.unlock_shared();
@@ -244,8 +236,8 @@ int Engine::admit(const ReshapeRequest& what, Rebinding& change, Admission& admi
 }
 
 void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
-  // Every request that could hold a node that fell away at an earlier change has ended since.
-  if (!change.tops.empty() && counting_ == 0) paths.reclaim();
+  // Every request that could hold a node that fell away at an earlier change has ended since, where none is left out.
+  if (!change.tops.empty() && change.all_ended && counting_ == 0) paths.reclaim();
   for (const auto& [path, binding] : change.bindings) {
     if (binding.lot == kNoLot) paths.unbind(path);
   }
@@ -275,15 +267,39 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
   if (!change.bindings.empty() || !change.orphans.empty()) rebind();
 }
 
-Admission Engine::reshape(const ReshapeRequest& what) noexcept {
-  const std::lock_guard guard(bind_mutex_);
-  sample();
-  std::set<PoolId> pools;  // each once; the main one has been sampled
-  for (const LotSpec& spec : what.lots) {
-    if (spec.pool != kMainPool && pools.insert(spec.pool).second) sample(spec.pool);
+std::set<PoolId> Engine::pools_of(const ReshapeRequest& what) noexcept {
+  std::set<PoolId> pools;
+  const auto at = [&](const std::string& path) { pools.insert(inodes.root_at(normalized(path)).pool); };
+  for (const LotSpec& spec : what.lots) pools.insert(spec.pool);
+  for (const LotId id : what.gone) {
+    pools.insert(pool_of(id));
+    for (const BoundPath& bound : paths.bound_to(id)) at(bound.path);
   }
+  for (const BoundPath& bound : what.bind) at(bound.path);
+  for (const std::string& path : what.unbind) at(path);
+  return pools;
+}
+
+Admission Engine::reshape(const ReshapeRequest& what) noexcept {
   Rebinding change;
   Admission admission;
+  change.pools = pools_of(what);
+  const bool binds = !what.bind.empty() || !what.unbind.empty() || !what.gone.empty();
+  Change locked;
+  // A graft may have come or gone until its pool was locked.
+  for (bool known = false; !known;) {
+    locked.end();
+    if (binds) wait_for_others(change.pools);
+    if (!answers(change.pools)) {
+      admission.error = EIO;
+      return admission;
+    }
+    locked = begin_change(change.pools);
+    const std::set<PoolId> now = pools_of(what);
+    known = std::ranges::includes(change.pools, now);
+    change.pools.insert(now.begin(), now.end());
+  }
+  for (const PoolId id : change.pools) sample(id);
   admission.error = plan(what, change, admission);
   if (admission.error == 0) admission.error = hold_still(what, change, admission);
   if (admission.error == 0) admission.error = count_moves(what, change, admission);
@@ -307,7 +323,7 @@ Admission Engine::reshape(const ReshapeRequest& what) noexcept {
       admission.usages.push_back(usage);
     }
   }
-  if (!change.walked.empty()) thaw();
+  if (!change.walked.empty()) thaw(change.freezes);
   for (const auto& [orphan, lot] : change.orphans) inodes.drop(*orphan);
   for (Inode* const inode : change.nameless) inodes.drop(*inode);
   drop(change.walked);

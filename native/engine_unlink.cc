@@ -70,8 +70,11 @@ int Engine::unlink(const std::string& path, ino_t number, LotId lot, std::int64_
   std::uint64_t file = 0;
   std::string name;
   bool linked = false;
+  const std::set<PoolId> pools{inodes.root_at(normalized(path)).pool};
+  wait_for_others(pools);
+  if (!answers(pools)) return -EIO;
   {
-    const std::lock_guard guard(bind_mutex_);  // nothing is frozen meanwhile
+    const Change guard = begin_change(pools);  // nothing is frozen meanwhile
     const OwnTurn turn(device);
     Walked walked;
     Fd still;
@@ -83,7 +86,7 @@ int Engine::unlink(const std::string& path, ino_t number, LotId lot, std::int64_
       return error;
     }
     if (!linked) {
-      device.quiesce(turn.worker());
+      quiesce(pools, turn.worker());
       inodes.disown(walked.top->root, number);
       still.reset();  // the blocks first, then the bytes
       const InodeGuard locked(walked.top->lock);

@@ -119,6 +119,7 @@ struct Root {
   std::atomic<bool> read_write{true};  // readers open their file for writing too (see Engine::open_read_write)
 
   SharedFd fd;                 // guarded by dirs_mutex_; null while the pool is broken
+  struct stat shown {};        // what the directory was when somebody looked last; guarded by dirs_mutex_
   std::size_t known = 0;       // inodes; guarded by Inodes::mutex_
 };
 
@@ -141,13 +142,19 @@ class Inodes {
   [[nodiscard]] Root& root_of(const Inode& inode) const noexcept { return *roots_[inode.root].load(std::memory_order_acquire); }
   [[nodiscard]] PoolId pool_of(const Inode& inode) const noexcept { return inode.root == 0 ? kMainPool : root_of(inode).pool; }
 
-  // Grafts: the directory `fd` covers `place`, an inode of root 0. null where there are too many. fd may be null: what is there
-  // is in trouble, and is given to reopen() later. What is in `place` must not be known.
-  [[nodiscard]] Root* graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd) noexcept;
+  // Grafts: the directory `fd`, which is `st`, covers `place`, an inode of root 0. null where there are too many. fd may be null:
+  // what is there is in trouble, and is given to reopen() later. What is in `place` must not be known.
+  [[nodiscard]] Root* graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd,
+                            const struct stat& st) noexcept;
   void ungraft(Root& root) noexcept;
-  // The directory of a graft, which lies elsewhere now, or nowhere for a time (null). 0 or -errno.
-  [[nodiscard]] int reopen(Root& root, SharedFd fd) noexcept;
+  // The directory of a graft, which lies elsewhere now (and is `st`), or nowhere for a time (null). Waits for no disk.
+  void reopen(Root& root, SharedFd fd, const struct stat& st) noexcept;
+  void close(Root& root) noexcept { reopen(root, nullptr, {}); }
   [[nodiscard]] SharedFd root_fd(const Root& root) noexcept;
+  // What a graft's directory was when somebody looked last: whoever looks it up in the directory above must not wait for the
+  // disk, since the kernel lets nobody make anything there meanwhile.
+  [[nodiscard]] struct stat shown(const Root& root) noexcept;
+  void show(const Inode& inode, const struct stat& st) noexcept;  // nothing of what is no graft
   // The graft in the place of a directory of root 0, by its number; null: none.
   [[nodiscard]] Root* covering(ino_t number) noexcept;
   // The number to list for an entry of a directory: that of what covers it, if it is covered.

@@ -5,9 +5,8 @@
 
 namespace vreserve {
 
-Root* Inodes::graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd) noexcept {
-  struct stat st {};
-  if (fd && ::fstat(fd->get(), &st) != 0) return nullptr;
+Root* Inodes::graft(Inode& place, PoolId pool, const std::string& path, const std::string& directory, SharedFd fd,
+                     const struct stat& st) noexcept {
   const std::lock_guard guard(mutex_);
   std::size_t index = 1;
   while (index < owned_roots_.size() && (owned_roots_[index]->known != 0 || owned_roots_[index]->inode != nullptr)) ++index;
@@ -39,6 +38,7 @@ Root* Inodes::graft(Inode& place, PoolId pool, const std::string& path, const st
   {
     const std::lock_guard dirs(dirs_mutex_);
     root.fd = std::move(fd);
+    root.shown = st;
   }
   roots_[index].store(&root, std::memory_order_release);
   insert(*inode);
@@ -64,9 +64,7 @@ void Inodes::ungraft(Root& root) noexcept {
   }
 }
 
-int Inodes::reopen(Root& root, SharedFd fd) noexcept {
-  struct stat st {};
-  if (fd && ::fstat(fd->get(), &st) != 0) return -errno;
+void Inodes::reopen(Root& root, SharedFd fd, const struct stat& st) noexcept {
   const std::lock_guard guard(mutex_);
   if (fd) {
     erase(*root.inode);
@@ -75,8 +73,19 @@ int Inodes::reopen(Root& root, SharedFd fd) noexcept {
     root.device = st.st_dev;
   }
   const std::lock_guard dirs(dirs_mutex_);
+  if (fd) root.shown = st;
   root.fd.swap(fd);
-  return 0;
+}
+
+struct stat Inodes::shown(const Root& root) noexcept {
+  const std::lock_guard dirs(dirs_mutex_);
+  return root.shown;
+}
+
+void Inodes::show(const Inode& inode, const struct stat& st) noexcept {
+  if (!inode.is_root) return;
+  const std::lock_guard dirs(dirs_mutex_);
+  root_of(inode).shown = st;
 }
 
 SharedFd Inodes::root_fd(const Root& root) noexcept {

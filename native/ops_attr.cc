@@ -115,6 +115,7 @@ void op_getattr(Engine& engine, Request& request, Inode& inode) noexcept {
   out.attr_valid = attr_seconds(inode);
   inode.lock.unlock_shared();
   if (error != 0) return request.fail(-error);
+  engine.inodes.show(inode, st);
   fill(st, inode.root, out.attr);
   request.reply(out);
 }
@@ -196,6 +197,7 @@ void op_setattr(Engine& engine, Request& request, Inode& inode) noexcept {
   out.attr_valid = attr_seconds(inode);
   inode.lock.unlock();
   if (error != 0) return request.fail(error);
+  engine.inodes.show(inode, st);
   fill(st, inode.root, out.attr);
   request.reply(out);
 }
@@ -213,6 +215,7 @@ void op_statfs(Engine& engine, Request& request) noexcept {
     inode->lock.unlock_shared();
   }
   const Root& root = inode != nullptr ? engine.inodes.root_of(*inode) : engine.inodes.backing();
+  request.worker()->pool.store(root.pool);
   const SharedFd fd = engine.inodes.root_fd(root);
   struct statfs fs {};
   if (!fd || root.trouble != 0) return request.fail(root.trouble != 0 ? root.trouble.load() : EIO);

@@ -147,6 +147,8 @@ void op_copy_file_range(Engine& engine, Request& request, Inode& source) noexcep
   Inode* const target = engine.inodes.find(in->nodeid_out);
   if (target == nullptr) return request.fail(EXDEV);
   if (const int error = engine.inodes.root_of(*target).trouble; error != 0) return request.fail(error);
+  // One request waits for one disk. The kernel then reads here and writes there.
+  if (engine.inodes.pool_of(source) != engine.inodes.pool_of(*target)) return request.fail(EXDEV);
   copy_range(engine, request, source, *target);
 }
 
@@ -291,10 +293,11 @@ void op_fsync(Engine& engine, Request& request, Inode& inode) noexcept {
 void op_syncfs(Engine& engine, Request& request) noexcept {
   int error = 0;
   std::vector<Root*> roots = engine.inodes.all_grafts();
-  roots.push_back(&engine.inodes.backing());
+  roots.insert(roots.begin(), &engine.inodes.backing());  // before one that may not answer
   for (const Root* const each : roots) {
     const SharedFd fd = engine.inodes.root_fd(*each);
     if (!fd) continue;  // of a broken pool, whose files have been told
+    request.worker()->pool.store(each->pool);
     const Fd root(::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!root || ::syncfs(root.get()) != 0) error = -errno;
   }

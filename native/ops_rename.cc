@@ -87,11 +87,11 @@ bool rename(Engine& engine, Request& request, Move& move) noexcept {
   if (int error = check_name(engine, move.from_directory, move.from_name); error != 0) return fail(error);
   if (int error = check_name(engine, move.to_directory, move.to_name); error != 0) return fail(error);
   if ((move.flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return fail(EINVAL);
+  if (move.from_directory.root != move.to_directory.root) return fail(EXDEV);
   if (engine.parked(request, move.from_directory, move.from_name)) return true;
   if (engine.parked(request, move.to_directory, move.to_name)) return true;
   if (const int error = look(engine, move); error != 0) return fail(error);
   if (move.moved->is_root || (move.replaced != nullptr && move.replaced->is_root)) return fail(EBUSY);  // as a mount point
-  if (move.from_directory.root != move.to_directory.root) return fail(EXDEV);
   if (move.moved->is_directory() && engine.inodes.leads_to_graft(*move.moved)) return fail(EBUSY);
   if (move.exchange() && move.replaced != nullptr && engine.inodes.leads_to_graft(*move.replaced)) return fail(EBUSY);
   if (move.moved->is_directory() && engine.parked_above(request, *move.moved)) return true;

@@ -29,27 +29,34 @@ struct PoolSpec {
 struct PoolBacking {
   PoolSpec spec;
 
+  // One change of bindings, or of grafts, in the pool at a time.
+  std::mutex bind_mutex;
+
   // Guarded by mutex, which the watching thread holds whenever it changes anything; never across a call that may wait for
   // the pool's disk, but while a pool that is back is opened and counted.
   std::mutex mutex;
   std::condition_variable wakes;
   View view;
-  SharedFd fd;  // O_PATH, of the view; null while it is broken
   Fd lock;      // of `.vreserve/lock`
   dev_t device = 0;  // of the directory, and its number: what the path must lead to
   ino_t number = 0;
   bool stacked = false;
-  std::int64_t capacity = -1;  // as asked for
-  std::int64_t margin = -1;
   bool lets_go_again = false;  // requests that were under way when it broke may have opened something since
   bool has_ended = false;  // the thread touches nothing any more
 
   // Guarded by Engine::pools_mutex_.
+  SharedFd fd;  // O_PATH, of the view; null while its directory is not to be had
+  std::int64_t capacity = -1;  // as asked for
+  std::int64_t margin = -1;
   std::string broken;      // why; empty: it is served
   std::string io_reason;   // why not passthrough
   std::string filesystem;
 
   std::atomic<bool> is_broken{false};
+  // Broken since its disk does not answer: nothing of it has been closed. Changed under the mutex.
+  std::atomic<bool> is_silent{false};
+  std::atomic<std::int64_t> looks_since{0};  // steady milliseconds; 0: the watching thread waits for no disk
+  std::atomic<int> unanswered{0};            // questions that were given up, and are not over yet
   std::atomic<bool> passthrough{false};
   std::atomic<bool> ending{false};
   CountProgress progress;           // of the count when it is back

@@ -3,12 +3,17 @@
 
 #include <sys/vfs.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
 #include "sys.h"
 
 namespace vreserve {
+
+[[nodiscard]] inline std::int64_t steady_ms() noexcept {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 inline constexpr const char* kPoolMark = ".vreserve/pool";
 inline constexpr const char* kPoolLock = ".vreserve/lock";
