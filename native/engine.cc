@@ -234,7 +234,8 @@ void Engine::measure_holes(Inode& inode, const struct stat& st) noexcept {
 }
 
 void Engine::take_size(Inode& inode) noexcept {
-  if (!by_kernel(inode) || !inode.is_regular() || !charging()) return;
+  const bool bypassed = by_kernel(inode) || (inode.open && inode.open->bypassed);
+  if (!bypassed || !inode.is_regular() || !charging()) return;
   struct stat st {};
   const int fd = inode.open && inode.open->fd ? inode.open->fd.get() : -1;
   if (fd >= 0 ? ::fstat(fd, &st) != 0 : inodes.stat(inode, st) != 0) return;

@@ -244,6 +244,8 @@ class Engine {
   void measure_holes(Inode& inode, const struct stat& st) noexcept;
   // The quota of the filesystem holds for the inode.
   [[nodiscard]] bool by_kernel(const Inode& inode) const noexcept { return inode.root != 0 && inodes.root_of(inode).by_kernel; }
+  // True for what lies below `.vreserve/namespaces`. Its lock must be held; takes its parents', upward.
+  [[nodiscard]] bool is_in_namespace(Inode& inode) noexcept;
   // Takes the size that a file has by now, where writers bypass the server. The inode's lock must be held exclusively.
   void take_size(Inode& inode) noexcept;
   // Ends what is kept for an inode that is unlinked and closed. Its lock must be held exclusively.
@@ -378,6 +380,7 @@ class Engine {
   Inode* own_ = nullptr;
   Inode* spool_ = nullptr;
   Inode* store_ = nullptr;
+  Inode* namespaces_ = nullptr;
   SpoolLayout layout_;
   std::atomic<std::uint64_t> next_made_{1};
 

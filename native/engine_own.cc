@@ -40,9 +40,10 @@ int Engine::serve_own(const char* name, bool listed, Inode*& inode) noexcept {
 
 int Engine::serve_store() noexcept { return serve_own("blobs", false, store_); }
 
-int Engine::serve_namespaces() noexcept {
-  Inode* namespaces = nullptr;
-  return serve_own("namespaces", false, namespaces);
+int Engine::serve_namespaces() noexcept { return serve_own("namespaces", false, namespaces_); }
+
+bool Engine::is_in_namespace(Inode& inode) noexcept {
+  return namespaces_ != nullptr && inode.parent != nullptr && inodes.is_below(*inode.parent, *namespaces_);
 }
 
 }  // namespace vreserve

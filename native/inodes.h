@@ -47,6 +47,7 @@ struct OpenFile {
   std::uint32_t opens = 0;
   std::uint32_t writers = 0;     // opens for writing
   bool blocks_changed = false;   // holes are measured again at the last close
+  bool bypassed = false;         // a writer bypasses the server: the size may be another one by now
   Fd pin;                        // O_PATH, once the name is gone
 };
 

@@ -25,7 +25,7 @@ void end_writing(Engine& engine, Inode& inode) noexcept {
 }
 
 // What the kernel does with the file. Its lock must be held.
-fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags) noexcept {
+fuse::OpenOut open_reply(Engine& engine, Inode& inode, std::uint32_t flags) noexcept {
   const bool for_writing = writes(flags);
   fuse::OpenOut out{};
   out.open_flags = fuse::FOPEN_NOFLUSH;
@@ -34,15 +34,22 @@ fuse::OpenOut open_reply(Engine& engine, const Inode& inode, std::uint32_t flags
     out.open_flags |= for_writing && (flags & O_DIRECT) != 0 ? fuse::FOPEN_DIRECT_IO : fuse::FOPEN_KEEP_CACHE;
     return out;
   }
-  const OpenFile& open = *inode.open;
+  OpenFile& open = *inode.open;
   // A mapping for writing goes to the backing file, so that must have been opened for writing.
   const bool through = open.backing_id != 0 && (!for_writing || open.backing_writable);
   if (through) {
     out.open_flags |= fuse::FOPEN_PASSTHROUGH;
     out.backing_id = static_cast<std::int32_t>(open.backing_id);
   }
-  // Where the kernel refuses what is too much, nobody need see the writes, unless they take set-user-id away.
-  if (through && engine.by_kernel(inode) && !inode.may_have_suid) return out;
+  // Where the kernel refuses what is too much, or the writer stays within what it is charged for, nobody need see the
+  // writes, unless they take set-user-id away.
+  if (through && !inode.may_have_suid) {
+    if (engine.by_kernel(inode)) return out;
+    if (for_writing && (flags & O_NOATIME) != 0 && engine.is_in_namespace(inode)) {
+      open.bypassed = true;
+      return out;
+    }
+  }
   if (for_writing || !through) out.open_flags |= fuse::FOPEN_DIRECT_IO | fuse::FOPEN_PARALLEL_DIRECT_WRITES;
   return out;
 }

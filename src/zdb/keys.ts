@@ -11,7 +11,7 @@ import { type FileState, type FoundRecord, ValueLog } from './value-log.js';
 export const INDEX_FILE = 'index.db';
 
 /** So many changes, or bytes of values, and the index is told of them: after a crash they are read again. */
-const FLUSH_ENTRIES = 32_768;
+const FLUSH_ENTRIES = 131_072;
 const FLUSH_BYTES = 512 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
@@ -134,6 +134,11 @@ export class Keys {
   /** As the index has it: ids with their highest byte first, so that those that follow each other lie together. */
   #stored(key: Buffer): Buffer {
     return this.isSequential && key.length === ID_BYTES ? Buffer.from(key).reverse() : key;
+  }
+
+  /** The same of its text, and the reverse. */
+  #storedText(text: KeyText): KeyText {
+    return this.isSequential && text.length === ID_BYTES ? this.#stored(bytesOf(text)).toString('latin1') : text;
   }
 
   /** The value as an answer; null: there is no such key. */
@@ -311,15 +316,22 @@ export class Keys {
     const flush = this.#flush;
     // The index must not tell of values that a loss of power takes.
     await this.#log.sync();
-    const all = [...flush.entries].map(([text, entry]) => ({ key: this.#stored(bytesOf(text)), entry }));
-    all.sort((a, b) => Buffer.compare(a.key, b.key));
-    for (let at = 0; at < all.length && flush === this.#flush; ) {
+    // In the order of the index, so that each of its pages is read and written once. Texts of bytes are in the order of the bytes.
+    const texts = [...flush.entries.keys()].map((text) => this.#storedText(text)).sort();
+    for (let at = 0; at < texts.length && flush === this.#flush; ) {
       const from = at;
+      const next = () => {
+        const text = at === from || (at & 15) !== 0 || isTime() ? texts[at] : undefined;
+        const entry = text === undefined ? undefined : flush.entries.get(this.#storedText(text));
+        if (text === undefined || entry === undefined) return null;
+        at += 1;
+        return { key: bytesOf(text), entry };
+      };
       this.#withRoom(() => {
         at = from;
-        this.#index.putAll(() => (at < all.length && (at === from || (at & 15) !== 0 || isTime()) ? (all[at++] ?? null) : null));
+        this.#index.putAll(next);
       });
-      if (at < all.length) await pause();
+      if (at < texts.length) await pause();
     }
     if (flush !== this.#flush) return;
     this.#withRoom(() => this.#index.saveState(flush.upTo, flush.nextId, flush.files));

@@ -2,6 +2,7 @@
 
 import {
   closeSync,
+  constants,
   fdatasync,
   fstatSync,
   fsyncSync,
@@ -108,7 +109,7 @@ export class ValueLog {
       .map(Number)
       .sort((a, b) => a - b);
     for (const number of numbers) {
-      const fd = openSync(this.#path(number), 'r+');
+      const fd = openSync(this.#path(number), constants.O_RDWR | constants.O_NOATIME);
       const sizeBytes = fstatSync(fd).size;
       const state = known.get(number) ?? { endBytes: 0, lastBytes: 0, liveBytes: 0 };
       this.files.set(number, { ...state });
@@ -297,7 +298,7 @@ export class ValueLog {
 
   #begin(number: number): void {
     const path = this.#path(number);
-    const fd = openSync(path, 'wx+', 0o600);
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOATIME, 0o600);
     let sizeBytes = KEPT_BYTES;
     try {
       ftruncateSync(fd, sizeBytes);
