@@ -57,6 +57,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                         InstanceMethod("usageColumns", &EngineObject::usage_columns),
                         InstanceMethod("usageOf", &EngineObject::usage_of),
                         InstanceMethod("room", &EngineObject::room),
+                        InstanceMethod("measured", &EngineObject::measured),
                         InstanceMethod("drain", &EngineObject::drain),
                         InstanceMethod("requests", &EngineObject::requests),
                         InstanceMethod("unmount", &EngineObject::unmount), InstanceMethod("stop", &EngineObject::stop)});
@@ -391,6 +392,11 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value room(const Napi::CallbackInfo& info) {
     const auto id = static_cast<LotId>(integer(info[0]));
     return number(info.Env(), std::max<std::int64_t>(0, engine_->meter.room(id)));
+  }
+
+  Napi::Value measured(const Napi::CallbackInfo& info) {
+    engine_->measured(lot_id(info[0]), integer(info[1]));
+    return info.Env().Undefined();
   }
 
   Napi::Value usage_of(const Napi::CallbackInfo& info) {

@@ -72,6 +72,9 @@ int Engine::mount(Virtual::Sink sink, std::function<void()> ended, std::string& 
   probe_ = Fd(::openat(inodes.root_fd(), ".vreserve/lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (const int error = device.mount(options_.device, probe_.get(), why); error != 0) return error;
   inodes.backing().passthrough = passthrough();
+  for (Root* const root : inodes.all_grafts()) {
+    if (root->pool == kMainPool) set_io(*root, nullptr);
+  }
   start_sampler();
   std::map<PoolId, std::shared_ptr<PoolBacking>> pools;
   {
@@ -177,8 +180,15 @@ PathStep Engine::step_of_entry(Inode& directory, std::string_view name, bool is_
 }
 
 PathStep Engine::within_pool(PathStep step, const Inode& inode) noexcept {
-  if (has_pools_ && pool_of(step.lot) != inodes.pool_of(inode)) step.lot = kNoLot;
+  if (has_pools_ && !is_of(step.lot, inodes.root_of(inode))) step.lot = kNoLot;
   return step;
+}
+
+bool Engine::is_of(LotId id, const Root& root) noexcept {
+  const std::shared_lock guard(names_mutex_);
+  const auto found = names_.find(id);
+  const Known lot = found == names_.end() ? Known{} : found->second;
+  return lot.pool == root.pool && lot.by_kernel == root.by_kernel;
 }
 
 PoolId Engine::pool_of(LotId id) noexcept {
@@ -227,25 +237,29 @@ void Engine::refund(const Delta& delta) noexcept {
 }
 
 void Engine::measure_holes(Inode& inode, const struct stat& st) noexcept {
-  const std::int64_t hole = hole_bytes(st);
-  if (hole == inode.hole) return;
-  meter.add_holes(hole - inode.hole, inodes.pool_of(inode));
-  inode.hole = hole;
+  add_holes(inode, hole_bytes(st) - inode.hole);
+}
+
+void Engine::add_holes(Inode& inode, std::int64_t bytes) noexcept {
+  if (bytes == 0 || by_kernel(inode)) return;
+  meter.add_holes(bytes, inodes.pool_of(inode));
+  inode.hole += bytes;
 }
 
 void Engine::take_size(Inode& inode) noexcept {
-  const bool bypassed = by_kernel(inode) || (inode.open && inode.open->bypassed);
-  if (!bypassed || !inode.is_regular() || !charging()) return;
+  if (!inode.is_regular()) return;
+  const bool enforced = by_kernel(inode);
+  if (!enforced && !(inode.open && inode.open->bypassed && charging())) return;
   struct stat st {};
   const int fd = inode.open && inode.open->fd ? inode.open->fd.get() : -1;
   if (fd >= 0 ? ::fstat(fd, &st) != 0 : inodes.stat(inode, st) != 0) return;
   const std::int64_t growth = st.st_size - inode.size;
-  if (growth != 0) {
+  if (growth != 0 && !enforced) {
     const bool pending = inode.open && inode.open->writers > 0;
     const Delta delta{lot_of(inode), growth, 0, pending ? growth : 0, 0};
     if (meter.apply(std::span(&delta, 1), true) == 0 && growth > 0) meter.landed(growth, inodes.pool_of(inode));
-    inode.size = st.st_size;
   }
+  inode.size = st.st_size;
   measure_holes(inode, st);
 }
 
@@ -256,8 +270,7 @@ void Engine::refund_unlinked(Inode& inode) noexcept {
     delta.pending_objects = -1;
   }
   refund(delta);
-  meter.add_holes(-inode.hole, inodes.pool_of(inode));
-  inode.hole = 0;
+  add_holes(inode, -inode.hole);
   inode.size = 0;
 }
 

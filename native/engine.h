@@ -195,6 +195,8 @@ class Engine {
   [[nodiscard]] bool passthrough() const noexcept { return device.info().passthrough; }
   [[nodiscard]] bool passthrough(const Inode& inode) const noexcept { return inodes.root_of(inode).passthrough; }
   [[nodiscard]] bool charging() const noexcept { return options_.charging; }
+  // Whether bytes of the inode are charged.
+  [[nodiscard]] bool charging(const Inode& inode) const noexcept { return options_.charging && !by_kernel(inode); }
   // Readers open their file for writing too, so that one backing id serves later writers (not where that copies up).
   [[nodiscard]] bool open_read_write(const Inode& inode) const noexcept { return inodes.root_of(inode).read_write; }
 
@@ -242,11 +244,16 @@ class Engine {
   void sample(PoolId pool = kMainPool) noexcept;
   // Notes that the inode's holes are now those of `st`. Its lock must be held exclusively.
   void measure_holes(Inode& inode, const struct stat& st) noexcept;
+  // The inode has so many bytes of holes more, or fewer. Its lock must be held exclusively.
+  void add_holes(Inode& inode, std::int64_t bytes) noexcept;
+  // What the filesystem's quota has for a lot by the kernel.
+  void measured(LotId id, std::int64_t bytes) noexcept { meter.measured(id, bytes); }
   // The quota of the filesystem holds for the inode.
   [[nodiscard]] bool by_kernel(const Inode& inode) const noexcept { return inode.root != 0 && inodes.root_of(inode).by_kernel; }
   // True for what lies below `.vreserve/namespaces`. Its lock must be held; takes its parents', upward.
   [[nodiscard]] bool is_in_namespace(Inode& inode) noexcept;
-  // Takes the size that a file has by now, where writers bypass the server. The inode's lock must be held exclusively.
+  // Takes the size that a file has by now, where writers bypass the server; charged where the kernel does not enforce it. The inode's lock
+  // must be held exclusively.
   void take_size(Inode& inode) noexcept;
   // Ends what is kept for an inode that is unlinked and closed. Its lock must be held exclusively.
   void refund_unlinked(Inode& inode) noexcept;
@@ -317,6 +324,10 @@ class Engine {
   void sampler() noexcept;
   // The step, with no lot where its lot is in another pool than the inode: nothing may grow there.
   [[nodiscard]] PathStep within_pool(PathStep step, const Inode& inode) noexcept;
+  // Whether a lot can own what lies in the root: it is in the same pool, and both are by the kernel or neither.
+  [[nodiscard]] bool is_of(LotId id, const Root& root) noexcept;
+  [[nodiscard]] bool is_of_then(LotId id, const Root& root, const ReshapeRequest& what) noexcept;
+  void know(const LotSpec& spec) noexcept;
   // The pool of a lot; the main one for an unknown lot.
   [[nodiscard]] PoolId pool_of(LotId id) noexcept;
   // Whether every path that a change of bindings concerns is then owned by a lot of its pool. Else EXDEV, or EBUSY where a
@@ -338,7 +349,7 @@ class Engine {
   [[nodiscard]] int open_pool(PoolBacking& pool, std::string& why) noexcept;
   void set_pool_capacity(PoolBacking& pool) noexcept;
   void try_passthrough(PoolBacking& pool, const SharedFd& fd) noexcept;
-  void set_io(Root& root, const PoolBacking& pool) noexcept;
+  void set_io(Root& root, const PoolBacking* pool) noexcept;
   void watch(const std::shared_ptr<PoolBacking>& pool) noexcept;
   void look_at(std::unique_lock<std::mutex>& lock, PoolBacking& pool, bool checks, bool probes, Look& look) noexcept;
   void look_again(std::unique_lock<std::mutex>& lock, PoolBacking& pool) noexcept;
@@ -396,6 +407,7 @@ class Engine {
   struct Known {
     std::string name;
     PoolId pool = kMainPool;
+    bool by_kernel = false;
   };
   std::shared_mutex names_mutex_;  // guards names_ and straddlers_; a leaf
   std::unordered_map<LotId, Known> names_;

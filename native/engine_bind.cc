@@ -14,9 +14,14 @@ int Engine::add_lot(const LotSpec& spec, std::int64_t bytes, std::int64_t object
   usage.bytes = bytes;
   usage.objects = objects;
   if (const int error = meter.add(spec.id, spec.policy, spec.parents, usage, spec.pool); error != 0) return -error;
-  const std::unique_lock guard(names_mutex_);
-  names_[spec.id] = {spec.name, spec.pool};
+  know(spec);
   return 0;
+}
+
+void Engine::know(const LotSpec& spec) noexcept {
+  const std::unique_lock guard(names_mutex_);
+  names_[spec.id] = {spec.name, spec.pool, spec.policy.by_kernel};
+  if (spec.policy.by_kernel) has_pools_ = true;
 }
 
 void Engine::bind(const BoundPath& bound) noexcept {

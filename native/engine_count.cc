@@ -32,6 +32,7 @@ CountReport Engine::compare(const CountOutcome& outcome, const std::vector<LotUs
     if (pool != nullptr && pool->is_broken) continue;  // it is not known what it holds
     if (const auto found = outcome.lots.find(usage.id); found != outcome.lots.end()) lot.counted = found->second;
     lot.recorded = {usage.bytes, usage.objects};
+    if (meter.by_kernel(usage.id)) lot.counted.bytes = usage.bytes;  // the quota counts them
     const auto earlier = changes.find(usage.id);
     lot.exact = earlier != changes.end() && earlier->second == usage.changes;
     report.lots.push_back(lot);
@@ -71,11 +72,11 @@ CountReport Engine::count(bool repair, CountProgress& progress) noexcept {
         all.error_path = outcome.error_path;
       }
       for (const auto& [id, count] : outcome.lots) {
-        if (pool_of(id) != root->pool) continue;
+        if (!is_of(id, *root)) continue;
         all.lots[id].bytes += count.bytes;
         all.lots[id].objects += count.objects;
       }
-      holes[root->pool] += outcome.hole_bytes;
+      holes[root->pool] += root->by_kernel ? 0 : outcome.hole_bytes;
       all.straddling.insert(all.straddling.end(), outcome.straddling.begin(), outcome.straddling.end());
     }
     return all;
@@ -164,7 +165,7 @@ bool Engine::count_pool(PoolId id, CountProgress& progress) noexcept {
       counted[lot].bytes += count.bytes;
       counted[lot].objects += count.objects;
     }
-    holes += outcome.hole_bytes;
+    holes += root->by_kernel ? 0 : outcome.hole_bytes;
     straddling.insert(straddling.end(), outcome.straddling.begin(), outcome.straddling.end());
     inodes.for_each_held([&](Inode& inode) {
       if (inode.root != root->index) return;
@@ -180,7 +181,9 @@ bool Engine::count_pool(PoolId id, CountProgress& progress) noexcept {
     std::erase_if(straddlers_, [root](const auto& each) { return each.first.first == root->index; });
   }
   for (const LotUsage& usage : meter.all_usage()) {
-    if (pool_of(usage.id) == id) meter.set_usage(usage.id, counted[usage.id].bytes, counted[usage.id].objects);
+    if (pool_of(usage.id) != id) continue;
+    const LotCount& count = counted[usage.id];
+    meter.set_usage(usage.id, meter.by_kernel(usage.id) ? usage.bytes : count.bytes, count.objects);
   }
   meter.forget_drift(id);
   meter.set_holes(holes, id);

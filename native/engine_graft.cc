@@ -8,7 +8,7 @@ namespace vreserve {
 
 int Engine::graft(const std::string& path, PoolId id, const std::string& directory, bool by_kernel) noexcept {
   const auto pool = find_pool(id);
-  if (pool == nullptr) return -ENODEV;
+  if (pool == nullptr && id != kMainPool) return -ENODEV;
   const std::string normal = normalized(path);
   // Its disk is asked before anything is locked. Of a broken one there is nothing to be seen yet.
   struct Found {
@@ -23,7 +23,8 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
       if (!there->fd || ::fstat(there->fd.get(), &there->st) != 0) there->error = -errno;
     });
     if (!answered) return -EIO;
-    if (there->error != 0) return there->error;
+    // Before the mount: what is lost is EIO, and not an empty directory.
+    if (there->error != 0 && (mounted_ || there->error != -ENOENT)) return there->error;
   }
   Change binding = begin_change({kMainPool, id});
   Walked walked;
@@ -47,14 +48,14 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
     else if (!list_directory(listed.get()).empty()) error = -ENOTEMPTY;
   }
   // It may have broken meanwhile.
-  const bool seen = there->fd && !pool->is_broken;
+  const bool seen = there->fd && (pool == nullptr || !pool->is_broken);
   const SharedFd fd = seen ? std::make_shared<const Fd>(std::move(there->fd)) : nullptr;
   Root* const root = error == 0 ? inodes.graft(*walked.top, id, normal, directory, fd, there->st) : nullptr;
   if (error == 0 && root == nullptr) error = -EMFILE;
   std::uint64_t above = 0;
   std::string name;
   if (root != nullptr) {
-    set_io(*root, *pool);
+    set_io(*root, pool.get());
     root->by_kernel = by_kernel;
     above = walked.directory->nodeid();
     name = walked.name;

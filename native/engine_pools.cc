@@ -190,15 +190,17 @@ void Engine::try_passthrough(PoolBacking& pool, const SharedFd& fd) noexcept {
   }
   pool.passthrough = works;
   for (Root* const root : inodes.all_grafts()) {
-    if (root->pool == pool.spec.id) set_io(*root, pool);
+    if (root->pool == pool.spec.id) set_io(*root, &pool);
   }
   const std::unique_lock guard(pools_mutex_);
   pool.io_reason = reason;
 }
 
-void Engine::set_io(Root& root, const PoolBacking& pool) noexcept {
-  root.passthrough = pool.passthrough.load();
-  root.read_write = !options_.device.read_only && !pool.stacked;
+// null: as the backing.
+void Engine::set_io(Root& root, const PoolBacking* pool) noexcept {
+  const Root& backing = inodes.backing();
+  root.passthrough = pool != nullptr ? pool->passthrough.load() : backing.passthrough.load();
+  root.read_write = pool != nullptr ? !options_.device.read_only && !pool->stacked : backing.read_write.load();
 }
 
 }  // namespace vreserve

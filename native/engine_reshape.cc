@@ -39,16 +39,19 @@ int Engine::plan(const ReshapeRequest& what, Rebinding& change, Admission& admis
   return what.force ? 0 : check_pools(what, change, admission);
 }
 
+// As it is with the change made.
+bool Engine::is_of_then(LotId id, const Root& root, const ReshapeRequest& what) noexcept {
+  const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
+  if (spec == what.lots.end()) return is_of(id, root);
+  return spec->pool == root.pool && spec->policy.by_kernel == root.by_kernel;
+}
+
 int Engine::check_pools(const ReshapeRequest& what, const Rebinding& change, Admission& admission) noexcept {
   if (!has_pools_) return 0;
-  const auto pool_then = [this, &what](LotId id) {
-    const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
-    return spec == what.lots.end() ? pool_of(id) : spec->pool;
-  };
   int error = 0;
   const auto check = [&](const std::string& at, LotId own, LotId below, const Binding& binding) {
-    const PoolId pool = inodes.root_at(at).pool;
-    if (error != 0 || (pool_then(own) == pool && pool_then(below) == pool)) return;
+    const Root& root = inodes.root_at(at);
+    if (error != 0 || (is_of_then(own, root, what) && is_of_then(below, root, what))) return;
     // What was nobody's before may stay so.
     if (paths.binding_of(at) == binding && paths.at(at, true).lot == own) return;
     error = binding.includes() ? EXDEV : EBUSY;
@@ -159,10 +162,6 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
   for (const Inode* const inode : change.nameless) watched[inode->root].insert(inode->number);
   std::map<Root*, std::vector<std::string>> tops;
   for (const std::string& top : change.tops) tops[&inodes.root_at(top)].push_back(top);
-  const auto pool_then = [this, &what](LotId id) {
-    const auto spec = std::ranges::find(what.lots, id, &LotSpec::id);
-    return spec == what.lots.end() ? pool_of(id) : spec->pool;
-  };
   std::map<LotId, Delta> moves;
   const auto move = [&moves](LotId id, std::int64_t sign, const LotCount& count, bool pending) {
     Delta& delta = moves[id];
@@ -181,10 +180,10 @@ int Engine::count_moves(const ReshapeRequest& what, Rebinding& change, Admission
       admission.path = counted.error_path;
       return counted.error;
     }
-    // What a lot of another pool seems to own is nobody's.
-    const auto pass = [&, pool = root->pool](LotId from, LotId to, const LotCount& count, bool pending) {
-      if (pool_of(from) == pool) move(from, -1, count, pending);
-      if (pool_then(to) == pool) move(to, 1, count, pending);
+    // What a lot of another pool seems to own is nobody's, and so is what a lot by the kernel owns elsewhere.
+    const auto pass = [&, of = root](LotId from, LotId to, const LotCount& count, bool pending) {
+      if (is_of(from, *of)) move(from, -1, count, pending);
+      if (is_of_then(to, *of, what)) move(to, 1, count, pending);
     };
     for (const CountMove& moved : counted.moves) pass(moved.from, moved.to, moved.count, false);
     for (const auto& [inode, passage] : counted.watched) {
@@ -247,7 +246,6 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
   {
     const std::unique_lock names(names_mutex_);
     for (const LotId id : what.gone) names_.erase(id);
-    for (const LotSpec& spec : what.lots) names_[spec.id] = {spec.name, spec.pool};
     for (const auto& [root, counted] : change.counted) {
       for (const ino_t inode : counted.gathered) straddlers_.erase({root, inode});
       for (const Straddler& straddler : counted.straddling_after) straddlers_[{root, straddler.inode}] = straddler.lot;
@@ -258,6 +256,7 @@ void Engine::commit(const ReshapeRequest& what, Rebinding& change) noexcept {
     }
     has_straddlers_ = !straddlers_.empty();
   }
+  for (const LotSpec& spec : what.lots) know(spec);
   // Of no epoch, so that it is asked anew, and stays with the lot that it has, as all that is unlinked.
   for (const auto& [orphan, lot] : change.orphans) {
     const LotId heir = change.heirs.at(lot);

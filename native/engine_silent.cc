@@ -23,6 +23,10 @@ constexpr const char* kSilent = "its disk does not answer";
 }  // namespace
 
 bool Engine::ask(PoolId id, std::function<void()> question) noexcept {
+  if (id == kMainPool) {  // without it there is no mount
+    question();
+    return true;
+  }
   const auto pool = find_pool(id);
   if (pool == nullptr || pool->is_broken || pool->unanswered > 0) return false;
   struct Answer {

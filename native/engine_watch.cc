@@ -178,7 +178,7 @@ bool Engine::serve_again(PoolBacking& pool) noexcept {
   if (mounted_) try_passthrough(pool, pool.fd);
   for (Root* const root : roots) {
     if (!inodes.root_fd(*root)) continue;
-    set_io(*root, pool);
+    set_io(*root, &pool);
     root->trouble = 0;
     if (mounted_) device.invalidate_attributes(root->inode->nodeid());
   }
@@ -213,7 +213,7 @@ void Engine::renew(Root& root) noexcept {
     const std::int64_t size = is_there && inode.is_regular() ? st.st_size : 0;
     if (inode.open && inode.open->writers > 0) refund({lot_of(inode), 0, 0, size - inode.size, 0});
     inode.size = size;
-    inode.hole = is_there ? hole_bytes(st) : 0;
+    inode.hole = is_there && !by_kernel(inode) ? hole_bytes(st) : 0;
     if (is_there) inode.nlink = static_cast<std::uint32_t>(st.st_nlink);
   });
 }

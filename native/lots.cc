@@ -125,6 +125,25 @@ void Meter::set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexce
   lot->since = since;
 }
 
+void Meter::measured(LotId id, std::int64_t bytes) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  Lot* const lot = state_->find(id);
+  if (lot == nullptr || !lot->policy.by_kernel || lot->own.bytes == bytes) return;
+  const LotChange since = lot->since;
+  const std::uint64_t changes = lot->own.changes;
+  const Wide more = Wide{bytes} - lot->own.bytes;
+  state_->charge(*lot, more, 0);
+  state_->change_own(*lot, more, 0);
+  lot->since = since;
+  lot->own.changes = changes;  // a count leaves these bytes alone
+}
+
+bool Meter::by_kernel(LotId id) const noexcept {
+  const std::lock_guard lock(state_->mutex);
+  const Lot* const lot = state_->find(id);
+  return lot != nullptr && lot->policy.by_kernel;
+}
+
 void Meter::touch(LotId id) noexcept {
   const std::lock_guard lock(state_->mutex);
   if (Lot* const lot = state_->find(id)) ++lot->own.changes;
@@ -141,7 +160,7 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   if (change.size() == 1) {
     Lot* const lot = s.find(change.front().lot);
     if (lot != nullptr && lot->policy.by_kernel) force = true;
-    if (lot != nullptr && lot->chained) return s.apply_chained(*lot, change.front(), force);
+    if (lot != nullptr && lot->chained) return s.apply_chained(*lot, meter::counted(*lot, change.front()), force);
   }
   for (const Delta& delta : change) {
     Lot* const lot = s.find(delta.lot);
@@ -149,8 +168,9 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
       s.abandon();
       return ENOENT;
     }
-    s.plan_seen(*lot, delta.bytes, delta.objects);
-    lot->pool->net += delta.bytes;
+    const Delta counted = meter::counted(*lot, delta);
+    s.plan_seen(*lot, counted.bytes, counted.objects);
+    lot->pool->net += counted.bytes;
   }
   s.settle();
   if (!force && !s.admitted()) {
@@ -165,7 +185,10 @@ int Meter::apply(std::span<const Delta> change, bool force) noexcept {
   }
   for (auto& [id, pool] : s.pools) pool.charge_held(pool.net);
   s.commit();
-  for (const Delta& delta : change) s.change_pending(*s.find(delta.lot), delta.pending_bytes, delta.pending_objects);
+  for (const Delta& delta : change) {
+    Lot& lot = *s.find(delta.lot);
+    s.change_pending(lot, meter::counted(lot, delta).pending_bytes, delta.pending_objects);
+  }
   return 0;
 }
 
@@ -174,7 +197,7 @@ std::int64_t Meter::charge_up_to(LotId id, std::int64_t want, bool pending, bool
   State& s = *state_;
   Lot* const lot = s.find(id);
   if (lot == nullptr || want <= 0) return 0;
-  const std::int64_t bytes = lot->policy.by_kernel ? want : s.fitting_bytes(*lot, want);
+  const std::int64_t bytes = s.fitting_bytes(*lot, want);
   if (bytes < least) {
     if (final) s.refuse(*lot, want);
     return 0;

@@ -44,7 +44,7 @@ struct Policy {
   std::int64_t max_objects = kUnlimited;
   bool sets_aside = true;  // dedicated bytes are set aside
   bool may_grow = true;
-  bool by_kernel = false;  // the filesystem's quota refuses what is too much: every charge passes
+  bool by_kernel = false;  // the filesystem's quota refuses what is too much: no byte is charged, and measured() tells them
 };
 
 struct LotUsage {
@@ -162,6 +162,8 @@ class Meter {
   // Overwrites what a lot holds (after a count), without admission. pending is left alone; a drain tells the lot, but
   // the correction is neither charged nor refunded bytes.
   void set_usage(LotId id, std::int64_t bytes, std::int64_t objects) noexcept;
+  // What the filesystem's quota has for a lot by the kernel; nothing for any other. Neither charged nor refunded.
+  void measured(LotId id, std::int64_t bytes) noexcept;
   // Something moved within the lot: a count that is under way may have missed it, or seen it twice.
   void touch(LotId id) noexcept;
   // All usage has been set after a count: what was drift is in it.
@@ -181,6 +183,7 @@ class Meter {
   [[nodiscard]] std::int64_t room(LotId id) const noexcept;
   [[nodiscard]] std::int64_t grant(LotId id) const noexcept;
   [[nodiscard]] std::int64_t max_objects(LotId id) const noexcept;  // kUnlimited: none
+  [[nodiscard]] bool by_kernel(LotId id) const noexcept;
   // Dedicated bytes that a new, empty root lot (or child of `parents`) could be given and then fill, never negative.
   [[nodiscard]] std::int64_t available(std::span<const LotId> parents, PoolId pool = kMainPool) const noexcept;
   // The lot's; the main one for an unknown lot.

@@ -194,14 +194,22 @@ struct Meter::State::Reshaping {
 
   void plan() noexcept {
     for (const Named& each : lots) state.plan_line(*each.lot);
-    for (const Delta& move : what.moves) state.plan_seen(*state.find(move.lot), move.bytes, move.objects);
+    for (const Delta& move : what.moves) {
+      Lot& lot = *state.find(move.lot);
+      state.plan_seen(lot, meter::counted(lot, move).bytes, move.objects);
+    }
     for (const Gone& each : what.gone) {
       Lot& lot = *state.find(each.id);
       const Wide bytes = lot.own.bytes + lot.step.own_bytes;
       const Wide objects = lot.own.objects + lot.step.own_objects;
       state.plan(lot, -bytes, -objects);
-      if (Lot& heir = *state.find(each.heir); heir.pool == lot.pool) state.plan(heir, bytes, objects);
+      if (Lot& heir = *state.find(each.heir); inherits(heir, lot)) state.plan(heir, bytes, objects);
     }
+  }
+  // What the kernel enforces lies in a graft, which has gone before the lot does: it is nobody's.
+  [[nodiscard]] bool inherits(const Lot& heir, const Lot& from) const noexcept {
+    const auto named = std::find_if(gone.begin(), gone.end(), [&from](const Named& each) { return each.lot == &from; });
+    return heir.pool == from.pool && !named->policy.by_kernel;
   }
 
   Refusal admit() noexcept {
@@ -229,7 +237,7 @@ struct Meter::State::Reshaping {
     for (const Gone& each : what.gone) {
       const Lot& lot = *state.find(each.id);
       Lot& heir = *state.find(each.heir);
-      if (heir.pool == lot.pool) state.change_pending(heir, lot.own.pending_bytes, lot.own.pending_objects);
+      if (inherits(heir, lot)) state.change_pending(heir, lot.own.pending_bytes, lot.own.pending_objects);
     }
     for (const Gone& each : what.gone) state.lots.erase(each.id);
   }

@@ -150,6 +150,12 @@ struct alignas(64) Lot {
 
 inline bool deeper(const Lot* a, const Lot* b) noexcept { return a->level > b->level; }
 
+// The part of a change that the meter counts: of a lot by the kernel no bytes.
+inline Delta counted(const Lot& lot, Delta delta) noexcept {
+  if (lot.policy.by_kernel) delta.bytes = delta.pending_bytes = 0;
+  return delta;
+}
+
 }  // namespace meter
 
 // mutex guards every field here and in the lots.

@@ -72,7 +72,7 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
   engine.take_size(inode);
   for (int attempt = 0;; ++attempt) {
     const std::int64_t growth = size - inode.size;
-    if (growth <= 0 || !engine.charging()) break;
+    if (growth <= 0 || !engine.charging(inode)) break;
     const bool pending = inode.open && inode.open->writers > 0;
     const Delta delta{engine.lot_of(inode), growth, 0, pending ? growth : 0, 0};
     if (engine.meter.apply(std::span(&delta, 1)) == 0) break;
@@ -88,13 +88,12 @@ int set_size(Engine& engine, Request& request, Inode& inode, std::int64_t size) 
   const int fd = data_fd(engine, inode, true, own);
   const int error = fd < 0 ? -fd : (::ftruncate(fd, size) == 0 ? 0 : errno);
   if (growth > 0) {
-    if (engine.charging()) {
+    if (engine.charging(inode)) {
       if (error == 0) engine.meter.landed(growth, pool);
       if (error != 0) engine.meter.refund_unlanded(lot, growth, pending, pool);
     }
     if (error != 0) return error;
-    engine.meter.add_holes(growth, pool);
-    inode.hole += growth;
+    engine.add_holes(inode, growth);
     if (inode.open) inode.open->blocks_changed = true;
   } else if (error == 0 && growth < 0) {
     engine.refund({lot, growth, 0, pending ? growth : 0, 0});

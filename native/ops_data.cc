@@ -29,7 +29,7 @@ Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, s
     if (want <= 0) return growth;
     growth.pending = inode.open && inode.open->writers > 0;
     growth.lot = engine.lot_of(inode);
-    if (!engine.charging()) {
+    if (!engine.charging(inode)) {
       growth.charged = want;
       return growth;
     }
@@ -62,17 +62,14 @@ Growth grow(Engine& engine, Request& request, Inode& inode, std::int64_t from, s
 void settle_growth(Engine& engine, Inode& inode, const Growth& growth, std::int64_t end, std::int64_t gap) noexcept {
   const std::int64_t used = std::max<std::int64_t>(end - inode.size, 0);
   const PoolId pool = engine.inodes.pool_of(inode);
-  if (engine.charging()) {
+  if (engine.charging(inode)) {
     if (used > 0) engine.meter.landed(used, pool);
     if (growth.charged > used) {
       engine.meter.refund_unlanded(growth.lot, growth.charged - used, growth.pending, pool);
     }
   }
   if (used > 0) inode.size = end;
-  if (used > 0 && gap > 0) {
-    engine.meter.add_holes(gap, pool);
-    inode.hole += gap;
-  }
+  if (used > 0 && gap > 0) engine.add_holes(inode, gap);
   if (inode.hole > 0 && inode.open) inode.open->blocks_changed = true;
 }
 

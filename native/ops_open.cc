@@ -183,8 +183,8 @@ int open_once(Engine& engine, const Request& request, Inode& inode, const fuse::
       error = -errno;
     } else {
       engine.refund({engine.lot_of(inode), -inode.size, 0, was_pending ? -inode.size : 0, 0});
-      engine.meter.add_holes(-inode.hole, engine.inodes.pool_of(inode));
-      inode.size = inode.hole = 0;
+      engine.add_holes(inode, -inode.hole);
+      inode.size = 0;
       if ((in.open_flags & fuse::OPEN_KILL_SUIDGID) != 0 && inode.may_have_suid) kill_suid(engine, request, inode, fd);
     }
   }

@@ -14,8 +14,10 @@ import type { Pools } from '../engine/pools.js';
 import { tooSmall } from '../engine/refusals.js';
 import type { Tools } from '../pools/tools.js';
 import type { SpaceDirectories, SpaceHost, SpaceLog } from '../spaces/host.js';
+import type { KernelQuota, Quota } from '../spaces/kernel-quota.js';
 import { REMOVED_PATH, WORK_PATH } from '../spaces/layout.js';
 import { PoolDirectory } from '../spaces/pool-directory.js';
+import { Projects } from '../spaces/projects.js';
 import { Subvolumes } from '../spaces/subvolumes.js';
 import type { By } from '../views/host.js';
 
@@ -33,18 +35,18 @@ export interface MountSpacesParts {
 
 export function mountSpaces({ keeper, view, pools, tools, log, waiting, directories }: MountSpacesParts): SpaceHost {
   const { book, places } = keeper;
-  const { ledger, rights, clock, readOnly } = keeper.parts;
+  const { engine, ledger, rights, clock, readOnly } = keeper.parts;
   const lots = new KeptLots(keeper);
-  const subvolumes = new Subvolumes(tools);
+  const quotas: Record<string, KernelQuota> = { btrfs: new Subvolumes(tools), xfs: new Projects(tools) };
   /** By pool, those that had something to do. */
   const elsewhere = new Map<PoolId, PoolDirectory>();
   const directoryIn = (pool: PoolId) => {
-    const known = elsewhere.get(pool) ?? new PoolDirectory(pools.directoryOf(pool), subvolumes, log);
+    const quota = () => quotas[pools.forSpaces().find(({ id }) => id === pool)?.filesystem ?? ''] ?? null;
+    const known = elsewhere.get(pool) ?? new PoolDirectory(pools.directoryOf(pool), quota, log);
     elsewhere.set(pool, known);
     return known;
   };
-  /** What spaces hold that the kernel enforces, by name. */
-  const measured = new Map<string, number>();
+  const isServed = (pool: PoolId) => pools.forSpaces().some(({ id, state }) => id === pool && state === 'served');
   const isByKernel = ({ enforce }: Space) => enforce === 'kernel';
   const checkWhole = (by: By, what: string) => {
     rights.checkKnown(by.caller);
@@ -84,6 +86,7 @@ export function mountSpaces({ keeper, view, pools, tools, log, waiting, director
     keep: (lot, isSpace) => void (isSpace ? book.spaces.add(lot) : book.spaces.delete(lot)),
     freshPlace,
     pools: () => pools.forSpaces(),
+    whyNotByKernel: (pool) => directoryIn(pool).whyNotByKernel(),
     waiting,
     admit: ({ name, lotId: id, path, pool, enforce }, dedicatedBytes, by) =>
       lots.change(by, name, 'grant', async () => {
@@ -105,43 +108,56 @@ export function mountSpaces({ keeper, view, pools, tools, log, waiting, director
     resize: async (space, bytes, by) => {
       const { name, pool, lotId } = space;
       if (!isByKernel(space)) return void (await keeper.resize(lotId, bytes, by));
-      const path = directoryIn(pool).at(name);
-      const heldBytes = (await subvolumes.used(path)) ?? 0;
+      const heldBytes = (await directoryIn(pool).measure([name])).get(name)?.usedBytes ?? 0;
       const beforeBytes = book.must(lotId).policy.dedicatedBytes;
       if (bytes < beforeBytes && bytes < heldBytes) throw tooSmall(name, bytes, heldBytes);
       await keeper.resize(lotId, bytes, by);
-      await subvolumes.limit(path, bytes).catch(async (error: unknown) => {
-        await keeper.resize(lotId, beforeBytes, by);
-        throw error;
-      });
+      await directoryIn(pool)
+        .limit(name, bytes)
+        .catch(async (error: unknown) => {
+          await keeper.resize(lotId, beforeBytes, by);
+          throw error;
+        });
     },
     enforce: async ({ name, pool, lotId }) => {
       const bytes = book.get(lotId)?.policy.dedicatedBytes;
-      const isServed = pools.forSpaces().some(({ id, state }) => id === pool && state === 'served');
-      if (isServed && bytes !== undefined) await subvolumes.limit(directoryIn(pool).at(name), bytes);
+      if (isServed(pool) && bytes !== undefined) await directoryIn(pool).limit(name, bytes);
     },
     measure: async (spaces) => {
-      for (const { name, pool } of spaces.filter(isByKernel)) {
-        // One that is on its way out, or whose pool is away, holds what it held.
-        const used = await subvolumes.used(directoryIn(pool).at(name)).catch(() => null);
-        if (used !== null) measured.set(name, used);
+      const found = new Map<string, Quota | null>();
+      for (const pool of new Set(spaces.map((space) => space.pool))) {
+        if (!isServed(pool)) continue;
+        const names = spaces.filter((space) => space.pool === pool).map(({ name }) => name);
+        // One whose pool is about to go holds what it held.
+        const read = await directoryIn(pool)
+          .measure(names)
+          .catch((error: unknown) => log.warn({ err: error, pool }, 'quotas could not be read'));
+        for (const [name, quota] of read ?? []) found.set(name, quota);
       }
+      for (const { name, lotId } of spaces) {
+        const quota = found.get(name) ?? null;
+        if (quota !== null) engine.measured(lotId, quota.usedBytes);
+      }
+      return found;
+    },
+    onUse: (used) => {
+      keeper.usage.onUse = used;
     },
     free: async ({ name, path, lotId }, by) => {
       const { put, remove } = freeTree(book, path, lotId);
       if (put.length + remove.length > 0) await lots.change(by, name, 'removal', async () => freeTree(book, path, lotId));
     },
-    bytesOf: ({ name, lotId: id }) => {
+    bytesOf: ({ lotId: id }) => {
       const lot = book.get(id);
       if (lot === undefined) return null;
       let used = NO_USAGE;
       for (const below of book.withDescendants(id)) used = addUsage(used, keeper.usageOf(below));
-      return { sizeBytes: lot.policy.dedicatedBytes, usedBytes: measured.get(name) ?? used.bytes };
+      return { sizeBytes: lot.policy.dedicatedBytes, usedBytes: used.bytes };
     },
     hasDirectory: (path) => orAbsent(async () => (await lstat(join(view, path))).isDirectory()),
     hasGarbage: async () => {
-      const others = pools.forSpaces().filter(({ id, state }) => id !== MAIN_POOL_ID && state === 'served');
-      const left = await Promise.all(others.map(({ id }) => directoryIn(id).collect()));
+      const served = pools.forSpaces().filter(({ id }) => isServed(id));
+      const left = await Promise.all(served.map(({ id }) => directoryIn(id).collect()));
       return left.includes(true) || orAbsent(async () => (await readdir(join(view, REMOVED_PATH))).length > 0);
     },
     close: async () => {
@@ -152,7 +168,7 @@ export function mountSpaces({ keeper, view, pools, tools, log, waiting, director
       const { name, path, pool } = space;
       const directory = directoryIn(pool);
       await directory.make(name, isByKernel(space));
-      if (isByKernel(space)) await subvolumes.limit(directory.at(name), bytes);
+      if (isByKernel(space)) await directory.limit(name, bytes);
       const graft = { path, pool, directory: PoolDirectory.pathOf(name), byKernel: isByKernel(space) };
       await keeper.alone(() => pools.attach(graft));
     },
@@ -164,12 +180,7 @@ export function mountSpaces({ keeper, view, pools, tools, log, waiting, director
           throw new VreserveError('SPACE_IN_USE', { name, reason: 'files of it are open' }, { cause: error });
         });
       }),
-    discard: async ({ name, pool }) => {
-      const directory = directoryIn(pool);
-      subvolumes.forget(directory.at(name));
-      measured.delete(name);
-      await directory.takeAway(name);
-    },
+    discard: ({ name, pool }) => directoryIn(pool).takeAway(name),
     discarded: async (mostMs) =>
       (await Promise.all([...elsewhere.values()].map((each) => each.settled(mostMs)))).some((isCleared) => isCleared),
   };

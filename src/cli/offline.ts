@@ -22,7 +22,7 @@ import { ProgressLine } from './output.js';
 export async function checkAtRest(backing: string, repair: boolean): Promise<CheckReport> {
   const engine = createEngine('auto');
   try {
-    const { viewPath } = engine.openBacking(optionsOf(backing, !repair));
+    const { viewPath, filesystem } = engine.openBacking(optionsOf(backing, !repair));
     const directory = join(viewPath, OWN_DIRECTORY);
     if (!existsSync(join(directory, LEDGER_FILE))) {
       throw new VreserveError('BACKING_FAILED', {
@@ -32,7 +32,7 @@ export async function checkAtRest(backing: string, repair: boolean): Promise<Che
       });
     }
     if (!lock(engine, join(directory, 'lock'))) throw new VreserveError('ALREADY_SERVED', { path: backing });
-    return await compare(engine, { backing, viewPath }, repair);
+    return await compare(engine, { backing, viewPath, filesystem }, repair);
   } finally {
     await engine.stop();
   }
@@ -66,7 +66,7 @@ function lock(engine: Engine, path: string): boolean {
 
 async function compare(
   engine: Engine,
-  { backing, viewPath }: { backing: string; viewPath: string },
+  { backing, viewPath, filesystem }: { backing: string; viewPath: string; filesystem: string },
   repair: boolean,
 ): Promise<CheckReport> {
   const clock = Date.now;
@@ -79,7 +79,7 @@ async function compare(
     const keeper = new Keeper({ engine, ledger, rights, clock, log: quietLog(), readOnly: true });
     engine.setPool(null, null);
     // Nothing is mounted: a pool can lie nowhere that it must not.
-    const pools = new Pools({ keeper, view: viewPath, backing, mountpoint: backing, diskType: diskTypeOf });
+    const pools = new Pools({ keeper, view: viewPath, filesystem, backing, mountpoint: backing, diskType: diskTypeOf });
     await pools.open([]);
     await keeper.load();
     new StoreLots(keeper, directory).load();

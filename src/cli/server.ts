@@ -141,7 +141,8 @@ export class Server {
     // Before the mount, which may be over the backing itself.
     const mainType = config.type ?? diskTypeOf(backing);
     const diskType = (path: string) => (path === backing ? mainType : diskTypeOf(path));
-    this.#pools = new Pools({ keeper: this.#keeper, view: info.viewPath, backing, mountpoint, diskType });
+    const { viewPath: view, filesystem } = info;
+    this.#pools = new Pools({ keeper: this.#keeper, view, filesystem, backing, mountpoint, diskType });
     this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
     const directory = join(info.viewPath, OWN_DIRECTORY);
     const own = (what: OwnDirectory, grant: OwnGrant | null) =>
@@ -345,6 +346,7 @@ export class Server {
     const handler = new ViewHandler({
       host: {
         snapshot: (scope) => this.snapshot(scope),
+        refresh: () => this.#spaces.refresh(),
         inScope: (lot) => this.#keeper.book.withDescendants(lot),
         commands: this.#commands,
         journal: this.#ledger,

@@ -31,6 +31,13 @@ function decodeOctal(text: string): string {
   return Buffer.from(bytes).toString();
 }
 
+/** A device number as stat(2) gives it, as it is written there. */
+export function deviceText(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return `${major}:${minor}`;
+}
+
 /** Parses the whole text of a mountinfo file. Lines that do not have the format are left out. */
 export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = [];

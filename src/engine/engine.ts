@@ -369,7 +369,7 @@ export interface Engine {
   /**
    * Serves the empty directory at `path` from a directory of the pool (relative to the pool's), as a bind mount would. Until
    * a lot of that pool is bound to the path nothing can grow there. `byKernel`: a quota of the filesystem holds there, and writers
-   * bypass the server where readers do; their sizes are counted when they close. Rejects with ENOENT, ENOTDIR, ENOTEMPTY, EBUSY
+   * bypass the server where readers do; their bytes are what `measured` says. Rejects with ENOENT, ENOTDIR, ENOTEMPTY, EBUSY
    * (something is grafted there), EXDEV (not in the main pool), ENODEV (no such pool).
    */
   graft(path: string, pool: PoolId, directory: string, byKernel?: boolean): Promise<void>;
@@ -425,6 +425,8 @@ export interface Engine {
   usage(): Usage[];
   /** What one more write could take of the lot's grant, by all lots above it and the pool. */
   room(id: LotId): number;
+  /** What the filesystem's quota has for a lot that the kernel enforces; nothing for any other. */
+  measured(id: LotId, bytes: number): void;
   /** What one lot holds; null where there is none. */
   usageOf(id: LotId): Usage | null;
   /** Lots that changed since the last call. */

@@ -26,6 +26,8 @@ export interface PoolParts {
   keeper: Keeper;
   /** Where the backing is reached. */
   view: string;
+  /** What the backing is on. */
+  filesystem: string;
   /** Real paths. */
   backing: string;
   mountpoint: string;
@@ -84,7 +86,7 @@ export class Pools {
 
   /** As a space may lie in them, the main one first. */
   forSpaces(): SpacePool[] {
-    const { keeper, backing, diskType } = this.#parts;
+    const { keeper, backing, filesystem, diskType } = this.#parts;
     const main = keeper.parts.engine.pool(MAIN_POOL);
     const others = [...this.#pools.values()].map((pool): SpacePool => {
       const { broken = null, headroomBytes, filesystem = '' } = keeper.parts.engine.pool(pool.id);
@@ -97,15 +99,16 @@ export class Pools {
         filesystem,
       };
     });
-    const { headroomBytes, filesystem = '' } = main;
+    const { headroomBytes } = main;
     return [
       { id: MAIN_POOL, name: MAIN_POOL_NAME, type: diskType(backing) ?? 'ssd', state: 'served', headroomBytes, filesystem },
       ...others,
     ];
   }
 
-  /** Where the pool is. Throws NO_POOL. */
+  /** Where the pool is, for the daemon. Throws NO_POOL. */
   directoryOf(id: PoolId): string {
+    if (id === MAIN_POOL) return this.#parts.view;
     const pool = [...this.#pools.values()].find((each) => each.id === id);
     return pool === undefined ? this.#must(String(id)).directory : pool.directory;
   }

@@ -15,6 +15,8 @@ export class UsageLog {
   readonly #unsaved = new Map<LotId, UsageChange>();
   readonly #saved = new Map<LotId, { bytes: number; objects: number }>();
   #saving: Promise<void> = Promise.resolve();
+  /** Told of lots in which something was made, removed, opened for writing or closed. */
+  onUse: (id: LotId) => void = () => {};
 
   constructor(engine: Engine, ledger: Ledger, book: LotBook) {
     this.#engine = engine;
@@ -67,7 +69,10 @@ export class UsageLog {
   }
 
   #collect(): void {
-    for (const change of this.#engine.drain()) this.#merge(this.#unsaved.get(change.id), change);
+    for (const change of this.#engine.drain()) {
+      this.#merge(this.#unsaved.get(change.id), change);
+      this.onUse(change.id);
+    }
   }
 
   /** Sums of both, totals of the later. */

@@ -1,6 +1,6 @@
 // The ledger's tables, as numbered migrations: number n brings a ledger from format n - 1 to format n.
 
-import { BY_KERNEL, SPACES_TABLE } from './spaces.js';
+import { BY_KERNEL, GRAFTS_OF_MAIN, SPACES_TABLE } from './spaces.js';
 
 /** In the header of every ledger: 'vres'. */
 export const APPLICATION_ID = 0x76726573;
@@ -99,4 +99,5 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE lots ADD COLUMN pool_id INTEGER NOT NULL DEFAULT 0;
   `,
   BY_KERNEL,
+  GRAFTS_OF_MAIN,
 ];

@@ -24,6 +24,19 @@ export const BY_KERNEL = `
   ALTER TABLE grafts ADD COLUMN by_kernel INTEGER NOT NULL DEFAULT 0;
   `;
 
+/** What lies in the main pool can be grafted too, which is in no table of pools. */
+export const GRAFTS_OF_MAIN = `
+  CREATE TABLE grafts_anew (
+    path TEXT PRIMARY KEY,
+    pool_id INTEGER NOT NULL,
+    directory TEXT NOT NULL,
+    by_kernel INTEGER NOT NULL DEFAULT 0
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO grafts_anew SELECT path, pool_id, directory, by_kernel FROM grafts;
+  DROP TABLE grafts;
+  ALTER TABLE grafts_anew RENAME TO grafts;
+  `;
+
 type SpaceRow = Omit<Space, 'isHidden'> & { hidden: number };
 
 /** The table of the spaces. Its methods run inside the caller's transaction. */

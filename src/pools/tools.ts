@@ -14,6 +14,8 @@ const PACKAGES = {
   mount: 'mount (of util-linux)',
   umount: 'mount (of util-linux)',
   wipefs: 'util-linux',
+  xfs_io: 'xfsprogs',
+  xfs_quota: 'xfsprogs',
 } as const;
 
 export type ToolName = keyof typeof PACKAGES;

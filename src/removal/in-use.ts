@@ -1,6 +1,7 @@
 // Who has a directory of the mount mounted: bind mounts of it in any mount namespace of the machine, as /proc tells of them.
 
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { deviceText } from '../core/mountinfo.js';
 
 /**
  * The id of a process that sees a part of `directory` mounted by itself, which is what a container with the volume is; null
@@ -9,7 +10,7 @@ import { readdir, readFile, readlink, stat } from 'node:fs/promises';
  */
 export async function processWith(mountpoint: string, directory: string): Promise<number | null> {
   const { dev } = await stat(mountpoint, { bigint: true });
-  const device = `${majorOf(dev)}:${minorOf(dev)}`;
+  const device = deviceText(dev);
   const seen = new Set<string>();
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
@@ -29,12 +30,4 @@ export async function processWith(mountpoint: string, directory: string): Promis
 function isBelow(line: string, device: string, directory: string): boolean {
   const [, , dev, root = ''] = line.split(' ');
   return dev === device && (root === directory || root.startsWith(`${directory}/`));
-}
-
-function majorOf(dev: bigint): bigint {
-  return ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
-}
-
-function minorOf(dev: bigint): bigint {
-  return (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
 }

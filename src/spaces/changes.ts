@@ -2,8 +2,8 @@
 //
 // Making: a record that it has begun; the directory; the lot, which is the admission; the record that it is over.
 // Removing: a record that it has begun; the lot and all that is bound below it; the directory out of sight; the record goes; its files.
-// In another pool than the main one the directory at its path stays empty, and the pool's own is served there: from before there is a
-// lot until after it has gone.
+// In another pool than the main one, and where the kernel enforces it, the directory at its path stays empty, and one of the pool's own is
+// grafted there: from before there is a lot until after it has gone.
 // A size is one transaction of the ledger.
 
 import { formatCount, formatExactBytes } from '../core/bytes.js';
@@ -131,7 +131,7 @@ export class SpaceChanges {
     if (pid !== null) throw new VreserveError('SPACE_IN_USE', { name, reason: `process ${pid} has it mounted` });
     await this.#put({ ...space, state: 'deleting' });
     try {
-      if (isElsewhere(space)) await host.detach(space);
+      if (isGrafted(space)) await host.detach(space);
     } catch (error) {
       // Nothing has been taken from it yet.
       await this.#put(space);
@@ -154,8 +154,9 @@ export class SpaceChanges {
     this.#troubles.delete(name);
   }
 
-  /** Who has removed the directory by hand gets a new one. */
-  async mendDirectory(space: Space): Promise<void> {
+  /** Who has removed the directory by hand gets a new one, and who has taken its limit away gets that. */
+  async mend(space: Space): Promise<void> {
+    if (space.enforce === 'kernel') await this.#parts.host.enforce(space);
     if (await this.#isWhole(space)) return;
     await this.#makeDirectory(space);
     this.#troubles.delete(space.name);
@@ -171,13 +172,14 @@ export class SpaceChanges {
 
   /** Throws NOT_SUPPORTED where the kernel can enforce nothing. */
   #eligible(enforce: Enforcer): SpacePool[] {
-    const pools = this.#parts.host.pools();
+    const { host } = this.#parts;
+    const pools = host.pools().filter(({ state }) => state === 'served');
     if (enforce === 'mount') return pools;
-    const able = pools.filter(({ id, filesystem }) => id !== MAIN_POOL_ID && filesystem === 'btrfs');
+    const reasons = new Map(pools.map((pool) => [pool, host.whyNotByKernel(pool.id)]));
+    const able = pools.filter((pool) => reasons.get(pool) === null);
     if (able.length > 0) return able;
-    const reason =
-      'the kernel can enforce a space on a btrfs pool beside the main one only, and there is none: leave out --enforce';
-    throw new VreserveError('NOT_SUPPORTED', { reason });
+    const each = pools.map((pool) => `${pool.name} is on ${pool.filesystem}: ${reasons.get(pool)}`).join('; ');
+    throw new VreserveError('NOT_SUPPORTED', { reason: `the kernel can enforce no space here (${each}): leave out --enforce` });
   }
 
   /** First come, first served: what the main pool has is for those who wait for it. */
@@ -230,7 +232,7 @@ export class SpaceChanges {
       const directories = await host.directories();
       isOurs = await directories.makeSpace(path);
       if (!isOurs) throw new VreserveError('SPACE_BAD_PLACE', { path, reason: 'something is there already' });
-      if (isElsewhere(space)) await host.attach(space, bytes);
+      if (isGrafted(space)) await host.attach(space, bytes);
       await host.admit(space, bytes, by);
       const ready: Space = { ...space, state: 'ready' };
       await this.#put(ready);
@@ -247,11 +249,9 @@ export class SpaceChanges {
   /** `isOurs`: what is at the path. What somebody has put there all the same is not thrown away. */
   async #undo(space: Space, isOurs: boolean): Promise<void> {
     const { host, self } = this.#parts;
+    if (isGrafted(space)) await host.detach(space);
     if (host.bytesOf(space) !== null) await host.free(space, self);
-    if (isElsewhere(space)) {
-      await host.detach(space);
-      await host.discard(space);
-    }
+    if (isGrafted(space)) await host.discard(space);
     if (isOurs && (await host.hasDirectory(space.path))) await (await host.directories()).unmakeSpace(space.path);
     await this.#forget(space);
   }
@@ -261,7 +261,7 @@ export class SpaceChanges {
     const { host } = this.#parts;
     const directories: SpaceDirectories = await host.directories();
     this.#mayBeClearing = true;
-    if (isElsewhere(space)) {
+    if (isGrafted(space)) {
       await host.detach(space);
       await host.free(space, by);
       await host.discard(space);
@@ -280,9 +280,9 @@ export class SpaceChanges {
     await this.#forget(space);
   }
 
-  /** One in another pool is served from there or not at all: nobody can take that away. */
+  /** One that is grafted is served from there or not at all: nobody can take that away. */
   async #isWhole(space: Space): Promise<boolean> {
-    return isElsewhere(space) || (await this.#parts.host.hasDirectory(space.path));
+    return isGrafted(space) || (await this.#parts.host.hasDirectory(space.path));
   }
 
   async #makeDirectory({ path }: Space): Promise<void> {
@@ -310,8 +310,8 @@ export class SpaceChanges {
   }
 }
 
-function isElsewhere({ pool }: Space): boolean {
-  return pool !== MAIN_POOL_ID;
+function isGrafted({ pool, enforce }: Space): boolean {
+  return pool !== MAIN_POOL_ID || enforce === 'kernel';
 }
 
 /** What is told of a size that is less than what is there. */

@@ -1,8 +1,10 @@
 // What the spaces ask of whoever keeps the lots, and of the process that may use the mount.
 
 import type { LotId } from '../core/lot.js';
+import type { PoolId } from '../core/pool.js';
 import type { Space, SpacePool } from '../core/space.js';
 import type { By } from '../views/host.js';
+import type { Quota } from './kernel-quota.js';
 
 /** The record of the spaces. One call is one transaction, on disk when its promise resolves. */
 export interface SpaceRecord {
@@ -37,18 +39,20 @@ export interface SpaceHost {
   freshPlace(path: string, by: By): string;
   /** The main pool first. */
   pools(): SpacePool[];
+  /** Why the kernel can enforce no space in a pool, and what to do about it; null: it can. */
+  whyNotByKernel(pool: PoolId): string | null;
   /** How many requests wait for bytes of the pool, and come first. */
   waiting(): number;
   /**
-   * Of a space in another pool than the main one: its directory in the pool is made where it is missing, and served at its path, where
-   * there is an empty directory; with a quota of so many bytes where the kernel enforces it. Throws SYSTEM, TOOL_…, NOT_GRAFTED.
+   * Of a space that is grafted: its directory in the pool is made where it is missing, and served at its path, where there is an empty
+   * directory; with a quota of so many bytes where the kernel enforces it. Throws SYSTEM, TOOL_…, NOT_SUPPORTED, NOT_GRAFTED.
    */
   attach(space: Space, bytes: number): Promise<void>;
   /** It is served no longer, and the empty directory is there again. Throws SPACE_IN_USE where files of it are open. */
   detach(space: Space): Promise<void>;
   /** Takes what it holds in its pool away; its files are removed afterwards. */
   discard(space: Space): Promise<void>;
-  /** As `spacesCleared`, in the other pools. */
+  /** As `spacesCleared`, of those that were grafted. */
   discarded(mostMs: number): Promise<boolean>;
   /** Makes the lot of a new space. Throws NO_SPACE, and what `freshPlace` does. */
   admit(space: Space, bytes: number, by: By): Promise<void>;
@@ -60,11 +64,16 @@ export interface SpaceHost {
   free(space: Space, by: By): Promise<void>;
   /** null: the lot is not there. */
   bytesOf(space: Space): SpaceBytes | null;
-  /** Looks at what spaces hold that the kernel enforces. */
-  measure(spaces: readonly Space[]): Promise<void>;
+  /**
+   * Reads what the filesystems have for spaces that the kernel enforces, and tells the data plane; null: one is not counted. By name,
+   * without those whose pool cannot be asked. Never rejects.
+   */
+  measure(spaces: readonly Space[]): Promise<Map<string, Quota | null>>;
+  /** `used` is told of lots in which something was made, removed, opened for writing or closed. */
+  onUse(used: (lot: LotId) => void): void;
   /** Whether there is a directory at the path of the mount. */
   hasDirectory(path: string): Promise<boolean>;
-  /** Whether what was removed waits to be cleared away. In other pools than the main one that begins now. */
+  /** Whether what was removed waits to be cleared away. Of what was grafted that begins now. */
   hasGarbage(): Promise<boolean>;
   /** Nothing is cleared away any more; what is left is, after the next start. */
   close(): Promise<void>;

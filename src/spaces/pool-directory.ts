@@ -1,15 +1,15 @@
-// The directories of spaces in one pool beside the main one, behind the mount: what is not served at a path of the mount is nobody's, and
+// The directories of spaces in one pool that are grafted, behind the mount: what is not served at a path of the mount is nobody's, and
 // nothing there is charged.
 
 import { randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '../core/errors.js';
+import { errnoOf, VreserveError } from '../core/errors.js';
 import { OWN_DIRECTORY } from '../core/paths.js';
 import { Garbage } from '../removal/garbage.js';
 import { HeldDirectory } from '../removal/held-directory.js';
 import type { SpaceLog } from './host.js';
-import type { Subvolumes } from './subvolumes.js';
+import type { KernelQuota, Quota } from './kernel-quota.js';
 
 /** Relative to the pool's directory. */
 const SPACES = `${OWN_DIRECTORY}/spaces`;
@@ -21,12 +21,15 @@ const PRIVATE = 0o700;
 export class PoolDirectory {
   /** Of the pool. */
   readonly #directory: string;
-  readonly #subvolumes: Subvolumes;
+  /** null: the filesystem can hold nothing to a size. It may not be known yet while the pool is away. */
+  readonly #quota: () => KernelQuota | null;
+  readonly #log: SpaceLog;
   readonly #garbage: Garbage;
 
-  constructor(directory: string, subvolumes: Subvolumes, log: SpaceLog) {
+  constructor(directory: string, quota: () => KernelQuota | null, log: SpaceLog) {
     this.#directory = directory;
-    this.#subvolumes = subvolumes;
+    this.#quota = quota;
+    this.#log = log;
     this.#garbage = new Garbage(this, 'spaces', log);
   }
 
@@ -35,16 +38,35 @@ export class PoolDirectory {
     return `${SPACES}/${name}`;
   }
 
-  /** Makes it where it is missing; as a subvolume where that is asked for. Throws SYSTEM errors, TOOL_… */
-  async make(name: string, asSubvolume: boolean): Promise<void> {
+  /** Makes it where it is missing; as one that the kernel can enforce where that is asked for. Throws SYSTEM errors, TOOL_… */
+  async make(name: string, byKernel: boolean): Promise<void> {
     await this.#ensure(SPACES);
     const path = this.at(name);
-    if (!asSubvolume) await mkdir(path, PRIVATE).catch(unlessThere);
-    else if (!(await isThere(path))) await this.#subvolumes.make(path, this.#directory);
+    if (byKernel) await this.#must().make(path, this.#directory);
+    else await mkdir(path, PRIVATE).catch(unlessThere);
     await HeldDirectory.with(path, async ({ handle }) => {
       await handle.chmod(MODE);
       await handle.sync();
     });
+  }
+
+  /** Why the kernel can enforce nothing here; null: it can. */
+  whyNotByKernel(): string | null {
+    if (process.geteuid?.() !== 0) return 'the daemon must be root';
+    const quota = this.#quota();
+    return quota === null ? 'only btrfs, and XFS with project quotas, can' : quota.whyNot(this.#directory);
+  }
+
+  /** Sets what it may hold. Throws TOOL_…, NOT_SUPPORTED. */
+  limit(name: string, bytes: number): Promise<void> {
+    return this.#must().limit(this.at(name), bytes, this.#directory);
+  }
+
+  /** What the filesystem has for each of these; null: it counts it not. Throws TOOL_… */
+  async measure(names: readonly string[]): Promise<Map<string, Quota | null>> {
+    const paths = names.map((name) => this.at(name));
+    const found = await this.#must().read(paths, this.#directory);
+    return new Map(names.map((name) => [name, found.get(this.at(name)) ?? null]));
   }
 
   /** Where it is. */
@@ -54,6 +76,7 @@ export class PoolDirectory {
 
   /** Takes it away; its files go afterwards. One that is not there is passed over. */
   async takeAway(name: string): Promise<void> {
+    this.#quota()?.forget(this.at(name));
     await this.#garbage.after(async () => {
       await this.#ensure(REMOVED);
       await rename(this.at(name), join(this.#directory, REMOVED, randomUUID())).catch((error: unknown) => {
@@ -81,23 +104,32 @@ export class PoolDirectory {
   /** Runs `work` on the directory of what was taken away. */
   withRemoved<T>(work: (removed: HeldDirectory) => Promise<T>): Promise<T> {
     return HeldDirectory.with(join(this.#directory, REMOVED), async (removed) => {
-      const { dev } = await removed.handle.stat();
       for (const name of await readdir(removed.at())) {
-        const status = await lstat(removed.at(name));
-        // A subvolume is a filesystem of its own, which goes at one stroke.
-        if (status.isDirectory() && status.dev !== dev) await this.#subvolumes.remove(join(this.#directory, REMOVED, name));
+        const path = join(this.#directory, REMOVED, name);
+        if ((await lstat(path)).isDirectory()) await this.#release(path);
       }
       return work(removed);
     });
   }
 
+  /** What cannot be had back so is cleared away as any other directory. */
+  async #release(path: string): Promise<void> {
+    try {
+      await this.#quota()?.release(path, this.#directory);
+    } catch (error) {
+      this.#log.error({ err: error, path }, 'the limit of a removed space could not be taken away');
+    }
+  }
+
+  #must(): KernelQuota {
+    const quota = this.#quota();
+    if (quota === null) throw new VreserveError('NOT_SUPPORTED', { reason: `${this.#directory} has no quotas` });
+    return quota;
+  }
+
   async #ensure(path: string): Promise<void> {
     await mkdir(join(this.#directory, path), { recursive: true, mode: PRIVATE });
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => null)) !== null;
 }
 
 function unlessThere(error: unknown): void {

@@ -7,6 +7,7 @@ import type { Space, SpacePool } from '../core/space.js';
 import type { By, SpaceJson, SpaceRequest, SpaceResult } from '../views/host.js';
 import { SpaceChanges } from './changes.js';
 import type { SpaceHost, SpaceLog } from './host.js';
+import { Measuring } from './measuring.js';
 
 /** How long the answer to a removal waits until its bytes are free again. */
 const CLEARING_MS = 3000;
@@ -24,6 +25,7 @@ export interface SpacesParts {
 export class Spaces {
   readonly #parts: SpacesParts;
   readonly #changes: SpaceChanges;
+  readonly #measuring: Measuring;
   readonly #turns = new NameTurns();
   /** By name: why it can be neither changed nor removed now. */
   readonly #held = new Map<string, string>();
@@ -37,11 +39,12 @@ export class Spaces {
   constructor(parts: SpacesParts) {
     this.#parts = parts;
     this.#changes = new SpaceChanges(parts);
+    this.#measuring = new Measuring({ host: parts.host, spaces: () => this.#changes.all() });
   }
 
   /** What is wrong, one sentence each. */
   get troubles(): string[] {
-    return this.#changes.troubles;
+    return [...this.#changes.troubles, ...this.#measuring.troubles];
   }
 
   /** Before the mount: what the ledger has. */
@@ -52,6 +55,7 @@ export class Spaces {
   /** After it: what a crash has left half is undone, or gone on with. Never rejects. */
   async recover(): Promise<void> {
     if (!this.#parts.host.readOnly) await this.#changes.recover();
+    this.#measuring.start();
     this.#isRecovered();
   }
 
@@ -59,6 +63,7 @@ export class Spaces {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#turns.idle();
+    await this.#measuring.stop();
     await this.#parts.host.close();
   }
 
@@ -73,11 +78,12 @@ export class Spaces {
         return this.#change(request.name, by, () => this.#delete(request, by));
       case 'lookup':
         this.#parts.host.checkMaySee(by, 'look up a space');
-        await this.#parts.host.measure([this.#must(request.name)]);
+        this.#must(request.name);
+        await this.#measuring.refresh();
         return this.#show(this.#must(request.name));
       case 'list':
         this.#parts.host.checkMaySee(by, 'list spaces');
-        await this.#parts.host.measure(this.#changes.all());
+        await this.#measuring.refresh();
         return this.#list(request.all);
     }
   }
@@ -87,6 +93,11 @@ export class Spaces {
     const { self } = this.#parts;
     const request = { do: 'create', name, bytes, policy: 'ssd-first', enforce: 'mount', at: null } as const;
     return this.#turn(name, () => this.#create(request, self, true));
+  }
+
+  /** What the kernel counts is as new as can be had within a moment. Never rejects. */
+  refresh(): Promise<void> {
+    return this.#measuring.refresh();
   }
 
   /** What it holds and may hold; null: it is not there. */
@@ -110,7 +121,7 @@ export class Spaces {
     await this.#changes.settle(name);
     const known = this.#changes.get(name);
     const space = known ?? (await this.#changes.create({ name, bytes, policy, enforce, at, isHidden }, by));
-    if (known !== undefined) await this.#changes.mendDirectory(known);
+    if (known !== undefined) await this.#changes.mend(known);
     return this.#show(space);
   }
 

@@ -89,6 +89,7 @@ export class ViewHandler {
       case 'content': {
         const file = this.#storeOf(request) ?? this.#namespacesOf(request);
         if (file !== null) return file.content(request.path);
+        await this.#parts.host.refresh();
         const entry = this.#entry(request);
         return entry.kind === 'snapshot' ? { data: Buffer.from(await entry.render()) } : { errno: 'EINVAL' };
       }

@@ -197,6 +197,8 @@ export interface JournalReader {
 export interface Host {
   /** null: the scope's lot is gone. */
   snapshot(scope: Scope): Snapshot | null;
+  /** What others count is as new as can be had within a moment. Never rejects. */
+  refresh(): Promise<void>;
   /** The lot and everything below it. */
   inScope(lot: LotId): Set<LotId>;
   commands: Commands;

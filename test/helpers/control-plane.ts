@@ -84,7 +84,14 @@ export async function controlPlane(
   const rows = await keeper.load();
   const line = mountLine(keeper, { allowOvertaking: options.allowOvertaking ?? false, keepMs: 1e12 });
   const reclaimer = new Reclaimer({ keeper, view: directory, high: null, low: 0.85 });
-  const pools = new Pools({ keeper, view: directory, backing: '/srv/data', mountpoint: '/mnt/data', diskType: () => null });
+  const pools = new Pools({
+    keeper,
+    view: directory,
+    backing: '/srv/data',
+    mountpoint: '/mnt/data',
+    filesystem: 'tmpfs',
+    diskType: () => null,
+  });
   const heartbeat = new Heartbeat({
     engine,
     ledger,
@@ -118,6 +125,7 @@ export async function controlPlane(
   });
   const handler = new ViewHandler({
     host: {
+      refresh: async () => {},
       snapshot: (scope) => {
         if (keeper.book.get(scope.lot) === undefined) return null;
         const whole = snapshot(scope);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Teardown } from './mount.js';
 import { must, run } from './run.js';
 
-export type DiskKind = 'ext4' | 'btrfs' | 'tmpfs';
+export type DiskKind = 'ext4' | 'btrfs' | 'xfs' | 'tmpfs';
 
 /** A disk of a test: what is mounted there, and from what. */
 export interface Disk {
@@ -27,8 +27,18 @@ export async function whyNoDisk(kind: DiskKind): Promise<string | false> {
   return loops.code === 0 ? false : 'there are no loop devices';
 }
 
-/** A new filesystem of `mebibytes` below `top`, which is the test's own directory (see `temporaryDirectory`). */
-export async function makeDisk(t: Teardown, top: string, name: string, kind: DiskKind, mebibytes: number): Promise<Disk> {
+/**
+ * A new filesystem of `mebibytes` (XFS takes 300 at least) below `top`, which is the test's own directory (see `temporaryDirectory`), with
+ * these options of mount(8) besides.
+ */
+export async function makeDisk(
+  t: Teardown,
+  top: string,
+  name: string,
+  kind: DiskKind,
+  mebibytes: number,
+  options = 'rw',
+): Promise<Disk> {
   const at = join(top, name);
   const image = join(top, `${name}.img`);
   await mkdir(at);
@@ -42,7 +52,7 @@ export async function makeDisk(t: Teardown, top: string, name: string, kind: Dis
     async mount() {
       // The loop device goes with the last use of what is mounted from it.
       if (kind === 'tmpfs') await must(run('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'vreserve-test', at]));
-      else await must(run('mount', ['-o', 'loop', image, at]));
+      else await must(run('mount', ['-o', `loop,${options}`, image, at]));
     },
     async lose() {
       await must(run('umount', ['--lazy', at]));

@@ -231,6 +231,8 @@ export class MemoryEngine implements Engine {
     return Math.max(0, Math.min(most - this.#claimed(id), this.pool().freeBytes));
   }
 
+  measured(): void {}
+
   usageOf(id: LotId): Usage | null {
     return this.lots.has(id) ? this.#usage(id) : null;
   }

@@ -17,6 +17,8 @@ export interface Teardown {
 export interface MountOptions {
   /** Options of `vreserve mount`, such as ['--capacity', '64MB']. */
   args?: readonly string[];
+  /** Makes the directory `pool` in the test's own, with whatever is mounted there, in place of `on`. */
+  under?: (top: string) => Promise<unknown>;
   /** disk: in os.tmpdir(); tmpfs: one made for the test, of `tmpfsSize` (root only). */
   on?: 'disk' | 'tmpfs';
   /** Such as '256m'. */
@@ -143,7 +145,7 @@ export async function mount(t: Teardown, options: MountOptions = {}): Promise<Mo
   // Others than who mounts may pass, for what they may do on the mount.
   await chmod(top, 0o711);
   const pool = join(top, 'pool');
-  await mkdir(pool);
+  await (options.under?.(top) ?? mkdir(pool));
   if (options.on === 'tmpfs') {
     await must(run('mount', ['-t', 'tmpfs', '-o', `size=${options.tmpfsSize ?? '256m'}`, 'vreserve-test', pool]));
   }

@@ -166,6 +166,7 @@ export class WaitingWorld {
     const pools = new Pools({
       keeper,
       view: this.directory,
+      filesystem: 'tmpfs',
       backing: '/srv/data',
       mountpoint: '/mnt/data',
       diskType: () => null,

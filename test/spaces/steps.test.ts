@@ -12,7 +12,6 @@ import { SpaceDirectory } from '../../src/spaces/directory.js';
 import type { SpaceDirectories, SpaceHost } from '../../src/spaces/host.js';
 import { PoolDirectory } from '../../src/spaces/pool-directory.js';
 import { Spaces } from '../../src/spaces/spaces.js';
-import { Subvolumes } from '../../src/spaces/subvolumes.js';
 import type { SpaceRequest } from '../../src/views/host.js';
 import { type ControlPlane, controlPlane } from '../helpers/control-plane.js';
 import { CrashPoint, crashing } from '../helpers/crashing.js';
@@ -48,7 +47,7 @@ async function world(t: Test, elsewhere: boolean): Promise<World> {
 /** What stands for another pool in the place of the host's own. */
 function otherPool({ pool, attached }: World): Partial<SpaceHost> {
   if (pool === null) return {};
-  const directory = new PoolDirectory(pool, new Subvolumes(systemTools()), quietLog());
+  const directory = new PoolDirectory(pool, () => null, quietLog());
   return {
     pools: () => [{ id: 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000, filesystem: 'ext4' }],
     attach: async ({ name, path }) => {
@@ -74,7 +73,14 @@ async function live<T>(w: World, halves: number, doing: (spaces: Spaces) => Prom
     const { record, ...host } = mountSpaces({
       keeper: plane.keeper,
       view: mnt,
-      pools: new Pools({ keeper: plane.keeper, view: mnt, backing: '/srv/data', mountpoint: '/mnt/data', diskType: () => null }),
+      pools: new Pools({
+        keeper: plane.keeper,
+        view: mnt,
+        backing: '/srv/data',
+        mountpoint: '/mnt/data',
+        filesystem: 'tmpfs',
+        diskType: () => null,
+      }),
       tools: systemTools(),
       log,
       waiting: () => 0,
