@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 import { VreserveError } from './core/errors.js';
 import { formatAddress, formatEndpoint, type HttpAddress, isLoopback } from './core/http-address.js';
-import type { PoolGiven } from './core/pool.js';
+import { type PoolGiven, poolOfList } from './core/pool.js';
 import type { DiskType } from './core/space.js';
 import {
   type ENGINES,
@@ -278,7 +278,7 @@ function applyListed(config: MountConfig, item: string): void {
   const name = key.replaceAll('_', '-');
   const known = find(name) ?? (name.startsWith('no') ? find(`no-${name.slice(2)}`) : null);
   if (known === null) throw new VreserveError('USAGE', { reason: `unknown option '${key}' in -o` });
-  set(config, known, `-o ${key}`, value);
+  set(config, known, `-o ${key}`, key === 'pool' && value !== undefined ? poolOfList(value) : value);
 }
 
 interface Known {

@@ -128,7 +128,7 @@ export const MOUNT_OPTIONS: Record<string, Switch | Value> = {
     kind: 'value',
     unit: 'PERCENT',
     default: 'never by itself',
-    help: 'when the pool is this full, delete what lots hold past their policy (see reclaim)',
+    help: 'when a pool is this full, delete what lots hold past their policy (see reclaim)',
     set: (text) => ({ highWatermark: parsePercent(text) }),
   },
   'low-watermark': {

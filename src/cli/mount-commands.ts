@@ -28,7 +28,7 @@ export function mountCommands(parts: CommandParts): Commands {
     extend: (path, bytes, by) => keeper.extend(path, bytes, by),
     release: (path, by) => keeper.release(path, by),
     check: (repair, by, onProgress) => keeper.check(repair, by, onProgress),
-    reclaim: async (apply, low, by, onProgress) => reclaimer.reclaim(apply, low, by, onProgress),
+    reclaim: async (request, by, onProgress) => reclaimer.reclaim(request, by, onProgress),
     importBlobs,
     pool: (request, by) => pools.command(request, by),
     namespaces,

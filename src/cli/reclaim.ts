@@ -19,19 +19,21 @@ const PAST_TEXT: Record<ReclaimedFile['past'], string> = {
 };
 
 export const reclaim: Command = {
-  usage: 'reclaim [MNT] --plan|--apply [--low-watermark PERCENT]',
+  usage: 'reclaim [MNT] --plan|--apply [--pool NAME] [--low-watermark PERCENT]',
   description: [
     'Lists the files that lots hold past their policy, in the order in which they go: past deletion, past expiration, past',
     'the grant, past the objects, past the dedicated bytes, and files that nobody has read for longest first, until the pool',
     'is filled to the low watermark. With --apply they are deleted. Dedicated bytes of a lot that has not expired are never',
     'touched; files that are open, and those with several names, are left. Files of no lot are past their dedicated bytes,',
     'which are none: they go last.',
+    'Each pool is looked at by itself: the main one, or that of --pool.',
     'MNT can be left out where there is one vreserve mount only.',
   ],
-  examples: ['vreserve reclaim /mnt/data --plan', 'vreserve reclaim /mnt/data --apply --low-watermark 70%'],
+  examples: ['vreserve reclaim /mnt/data --plan', 'vreserve reclaim /mnt/data --apply --pool fast --low-watermark 70%'],
   options: {
     plan: { type: 'boolean', help: 'only list' },
     apply: { type: 'boolean', help: 'delete what is listed' },
+    pool: { type: 'string', unit: 'NAME', help: 'which pool (the backing directory by default: main)' },
     'low-watermark': { type: 'string', unit: 'PERCENT', help: "where to stop (the mount's, by default 85%)" },
   },
   words: [0, 1],
@@ -41,14 +43,16 @@ export const reclaim: Command = {
     const low = text('low-watermark');
     if (low !== undefined) parsePercent(low);
     const { mountpoint } = typed === undefined ? onlyMount() : findMount(typed);
-    const report = await send(mountpoint, { apply, ...(low === undefined ? {} : { low }) });
+    const pool = text('pool');
+    const request = { apply, ...(low === undefined ? {} : { low }), ...(pool === undefined ? {} : { pool }) };
+    const report = await send(mountpoint, request);
     if (json) printJson(report);
     else for (const line of lines(report)) print(line);
     return 0;
   },
 };
 
-async function send(mountpoint: string, request: { apply: boolean; low?: string }): Promise<ReclaimReport> {
+async function send(mountpoint: string, request: { apply: boolean; low?: string; pool?: string }): Promise<ReclaimReport> {
   const line = new ProgressLine();
   const onProgress = ({ progress }: { progress?: ReclaimProgress }) => {
     if (!progress) return;
@@ -64,7 +68,7 @@ async function send(mountpoint: string, request: { apply: boolean; low?: string 
   }
 }
 
-function lines({ applied, list, files, bytes, fillBefore, fillAfter, low }: ReclaimReport): string[] {
+function lines({ pool, applied, list, files, bytes, fillBefore, fillAfter, low }: ReclaimReport): string[] {
   const percent = (fraction: number) => `${(fraction * 100).toFixed(1)}%`;
   const rows = list.map((file) => [
     PAST_TEXT[file.past],
@@ -81,6 +85,6 @@ function lines({ applied, list, files, bytes, fillBefore, fillAfter, low }: Recl
   return [
     ...table,
     ...(more > 0 ? [`… and ${formatCount(more)} more`] : []),
-    `${verb} ${formatCount(files)} ${files === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}: filled ${percent(fillBefore)}, then ${percent(fillAfter)}; low watermark ${percent(low)}`,
+    `${verb} ${formatCount(files)} ${files === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}: pool ${pool} filled ${percent(fillBefore)}, then ${percent(fillAfter)}; low watermark ${percent(low)}`,
   ];
 }

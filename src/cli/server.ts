@@ -15,7 +15,7 @@ import { CACHE_NAME, spacePath } from '../core/space.js';
 import { SPOOL_PATH } from '../core/spool-layout.js';
 import { BLOBS_PATH, STORE_PATH } from '../core/store-layout.js';
 import { differs, journalDifferences } from '../engine/check.js';
-import type { BackingInfo, CountResult, Engine, MountInfo } from '../engine/engine.js';
+import { type BackingInfo, type CountResult, type Engine, MAIN_POOL, type MountInfo } from '../engine/engine.js';
 import { Heartbeat } from '../engine/heartbeat.js';
 import { Keeper } from '../engine/keeper.js';
 import { NamespaceLots } from '../engine/namespace-lots.js';
@@ -143,7 +143,7 @@ export class Server {
     const diskType = (path: string) => (path === backing ? mainType : diskTypeOf(path));
     const { viewPath: view, filesystem } = info;
     this.#pools = new Pools({ keeper: this.#keeper, view, filesystem, backing, mountpoint, diskType });
-    this.#reclaimer = new Reclaimer({ keeper: this.#keeper, view: info.viewPath, high, low });
+    this.#reclaimer = new Reclaimer({ keeper: this.#keeper, pools: this.#pools, high, low });
     const directory = join(info.viewPath, OWN_DIRECTORY);
     const own = (what: OwnDirectory, grant: OwnGrant | null) =>
       new OwnLotStart({ keeper: this.#keeper, directory, what, grant, uid: parts.uid });
@@ -309,7 +309,9 @@ export class Server {
       ],
     };
     const top = scope.lot === DEFAULT_LOT_ID ? undefined : lots.get(scope.lot);
-    return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
+    if (top === undefined) return whole;
+    const { capacityBytes } = engine.pool(top.lot.pool ?? MAIN_POOL);
+    return confined(whole, top, scope, { roomBytes: engine.room(scope.lot), capacityBytes });
   }
 
   #whole(): Snapshot {

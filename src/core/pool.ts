@@ -70,6 +70,14 @@ export function parsePool(text: string): PoolGiven {
   return pool;
 }
 
+/**
+ * What `parsePool` reads, of an item of a list that commas separate (`-o`): there `:` stands before an option. A directory that
+ * ends like one is given with a `/` behind it.
+ */
+export function poolOfList(text: string): string {
+  return text.replace(/(?::(?:type|capacity|margin)=[^:/]*)+$/, (options) => options.replaceAll(':', ','));
+}
+
 /** Throws USAGE for what cannot be the name of a pool beside the main one. */
 export function checkPoolName(name: string): void {
   if (!NAME.test(name)) throw usage(`'${name}' cannot be the name of a pool: it takes letters, digits, '-', '_' and '.'`);

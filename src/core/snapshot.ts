@@ -52,17 +52,22 @@ export interface DaemonSnapshot {
 
 /**
  * What a lot's own `.vreserve` tells of the mount around it: the lot is the pool there, `roomBytes` what it can still write,
- * and where the mount lies and who serves it is nobody's business.
+ * of a pool of the mount that has `capacityBytes`, and where the mount lies and who serves it is nobody's business.
  */
-export function confined(snapshot: Snapshot, top: LotSnapshot, { directory }: Scope, roomBytes: number): Snapshot {
-  const { pool, daemon, waiting } = snapshot;
+export function confined(
+  snapshot: Snapshot,
+  top: LotSnapshot,
+  { directory }: Scope,
+  { roomBytes, capacityBytes }: { roomBytes: number; capacityBytes: number },
+): Snapshot {
+  const { daemon, waiting } = snapshot;
   const grant = grantBytes(top.lot.policy);
   const usedBytes = top.used.bytes;
   return {
     ...snapshot,
     daemon: { ...daemon, pid: 0, backing: '/', mountpoint: '/' },
     pool: {
-      capacityBytes: grant < 0 ? usedBytes + roomBytes : Math.min(grant, pool.capacityBytes),
+      capacityBytes: grant < 0 ? usedBytes + roomBytes : Math.min(grant, capacityBytes),
       freeBytes: roomBytes,
       setAsideBytes: Math.max(0, Math.min(top.lot.policy.dedicatedBytes - usedBytes, roomBytes)),
       headroomBytes: roomBytes,

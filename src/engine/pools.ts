@@ -1,6 +1,7 @@
 // The pools beside the backing directory: opened before the mount, added and removed on a live one, watched, and grafted.
 
-import { mkdirSync, realpathSync, rmdirSync, statSync } from 'node:fs';
+import { mkdirSync, realpathSync, statSync } from 'node:fs';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asVreserveError, errnoOf, VreserveError } from '../core/errors.js';
 import type { EventFields } from '../core/events.js';
@@ -165,12 +166,14 @@ export class Pools {
     const { keeper, view } = this.#parts;
     const { ledger, engine, rights, clock } = keeper.parts;
     const pool = this.#must(poolName);
+    this.servedNamed(poolName);
     const place = keeper.places.place(path, by);
     const id = await ledger.newLotId();
     const graft: Graft = { path: place.path, pool: pool.id, directory: `${SPACES}/${id}` };
     try {
       mkdirSync(join(view, place.path), { recursive: true });
-      mkdirSync(join(pool.directory, graft.directory), { recursive: true });
+      // A disk that does not answer must not hold up this thread.
+      await mkdir(join(pool.directory, graft.directory), { recursive: true });
       await engine.graft(graft.path, graft.pool, graft.directory, false);
     } catch (error) {
       throw notGrafted(place.shown, error);
@@ -193,7 +196,7 @@ export class Pools {
     } catch (error) {
       await engine.ungraft(graft.path);
       await ledger.dropGraft(graft.path, []);
-      rmdirSync(join(pool.directory, graft.directory));
+      await rmdir(join(pool.directory, graft.directory));
       throw error;
     }
     this.#grafts.set(graft.path, graft);
@@ -219,6 +222,30 @@ export class Pools {
       throw error;
     }
     this.#grafts.set(graft.path, graft);
+  }
+
+  /** Where a path of the mount really is. */
+  locate(path: string): string {
+    for (const graft of this.#grafts.values()) {
+      if (isWithin(path, graft.path)) return join(this.directoryOf(graft.pool), graft.directory, path.slice(graft.path.length));
+    }
+    return join(this.#parts.view, path);
+  }
+
+  /** The numbers of those that are served, the main one first. */
+  served(): PoolId[] {
+    return this.forSpaces()
+      .filter(({ state }) => state === 'served')
+      .map(({ id }) => id);
+  }
+
+  /** Throws NO_POOL, and POOL_FAILED for one that is not served. */
+  servedNamed(name: string): PoolId {
+    const id = name === MAIN_POOL_NAME ? MAIN_POOL : this.#must(name).id;
+    const { broken = null } = this.#parts.keeper.parts.engine.pool(id);
+    if (broken !== null)
+      throw new VreserveError('POOL_FAILED', { name, path: this.directoryOf(id), reason: broken, errno: 'EIO' });
+    return id;
   }
 
   /** What is grafted at exactly this path. */

@@ -1,16 +1,18 @@
-// Deletes what lots hold past their policy: on command, or by itself when the pool fills up.
+// Deletes what lots hold past their policy: on command, or by itself when a pool fills up, each by itself.
 
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import { type LotId, type LotUsage, NO_USAGE } from '../core/lot.js';
+import { MAIN_POOL_NAME, type PoolId } from '../core/pool.js';
 import { planReclaim, type ReclaimChoice, reclaimableLots } from '../core/reclaim.js';
-import type { By, ReclaimedFile, ReclaimProgress, ReclaimReport } from '../views/host.js';
+import type { By, ReclaimedFile, ReclaimProgress, ReclaimReport, ReclaimRequest } from '../views/host.js';
+import { MAIN_POOL } from './engine.js';
 import type { Keeper } from './keeper.js';
+import type { Pools } from './pools.js';
 import { filesOf } from './scan.js';
 
 export interface ReclaimerParts {
   keeper: Keeper;
-  /** The backing. */
-  view: string;
+  pools: Pick<Pools, 'locate' | 'served' | 'servedNamed' | 'nameOf'>;
   /** Fractions of the capacity: when to begin by itself (null: never), and where to stop. */
   high: number | null;
   low: number;
@@ -22,7 +24,7 @@ const MOST_LISTED = 10_000;
 /** Files deleted between two commits of the journal. */
 const BATCH = 200;
 
-/** How long it leaves the pool alone after it has found too little. */
+/** How long it leaves a pool alone after it has found too little. */
 const REST_MS = 60_000;
 
 /** One run at a time. */
@@ -30,36 +32,42 @@ export class Reclaimer {
   readonly #parts: ReclaimerParts;
   #running: Promise<unknown> = Promise.resolve();
   #isRunning = false;
-  #restUntilMs = 0;
+  /** Pools that are left alone, and until when. */
+  readonly #restUntilMs = new Map<PoolId, number>();
   #ending = false;
 
   constructor(parts: ReclaimerParts) {
     this.#parts = parts;
   }
 
-  /** On command. Throws NOT_YOURS, READ_ONLY. `low` null: the mount's. */
-  reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport> {
+  /** On command. Throws NOT_YOURS, READ_ONLY, NO_POOL, POOL_FAILED. `low` null: the mount's; `pool` null: the main one. */
+  reclaim({ apply, low, pool }: ReclaimRequest, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport> {
     const { rights, readOnly } = this.#parts.keeper.parts;
     rights.checkKnown(by.caller);
     rights.checkAdministrator(by.caller, 'reclaim');
     rights.checkWhole(by, 'reclaim');
     if (readOnly && apply) throw new VreserveError('READ_ONLY');
-    return this.#inTurn(() => this.#run(apply, low ?? this.#parts.low, onProgress));
+    const id = this.#parts.pools.servedNamed(pool ?? MAIN_POOL_NAME);
+    return this.#inTurn(() => this.#run(id, apply, low ?? this.#parts.low, onProgress));
   }
 
-  /** Looks whether the pool is filled beyond the high watermark; called once a second. */
+  /** Looks whether a pool is filled beyond the high watermark; called once a second. */
   watch(): void {
-    const { high, low, keeper } = this.#parts;
+    const { high, low, keeper, pools } = this.#parts;
     const { clock, log } = keeper.parts;
-    if (high === null || this.#isRunning || clock() < this.#restUntilMs || this.#fill() < high) return;
-    this.#inTurn(() => this.#run(true, low, () => {})).then(
-      (report) => {
-        log.info({ files: report.files, bytes: report.bytes, fill: report.fillAfter }, 'reclaimed');
-        if (report.fillAfter > low) this.#restUntilMs = clock() + REST_MS;
+    if (high === null || this.#isRunning) return;
+    const isFull = (id: PoolId) => clock() >= (this.#restUntilMs.get(id) ?? 0) && this.#fill(id) >= high;
+    const id = pools.served().find(isFull);
+    if (id === undefined) return;
+    const rest = () => this.#restUntilMs.set(id, clock() + REST_MS);
+    this.#inTurn(() => this.#run(id, true, low, () => {})).then(
+      ({ pool, files, bytes, fillAfter }) => {
+        log.info({ pool, files, bytes, fill: fillAfter }, 'reclaimed');
+        if (fillAfter > low) rest();
       },
       (error: unknown) => {
-        log.error({ err: error }, 'reclaiming failed');
-        this.#restUntilMs = clock() + REST_MS;
+        log.error({ err: error, pool: pools.nameOf(id) }, 'reclaiming failed');
+        rest();
       },
     );
   }
@@ -85,10 +93,10 @@ export class Reclaimer {
     return next;
   }
 
-  async #run(apply: boolean, low: number, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport> {
+  async #run(pool: PoolId, apply: boolean, low: number, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport> {
     const { keeper } = this.#parts;
-    const fillBefore = this.#fill();
-    const { capacityBytes } = keeper.parts.engine.pool();
+    const fillBefore = this.#fill(pool);
+    const { capacityBytes } = keeper.parts.engine.pool(pool);
     const wantedBytes = Math.ceil((fillBefore - low) * capacityBytes);
     const chosen: ReclaimChoice[] = [];
     const done: boolean[] = [];
@@ -96,7 +104,7 @@ export class Reclaimer {
     let bytes = 0;
     // What is in use is left, and others go in its place.
     while (bytes < wantedBytes && !this.#ending) {
-      const more = await this.#choose(wantedBytes - bytes, left, (looked) =>
+      const more = await this.#choose(pool, wantedBytes - bytes, left, (looked) =>
         onProgress({ looked, files: chosen.length, ofFiles: 0, bytes, ofBytes: 0 }),
       );
       if (more.length === 0) break;
@@ -116,19 +124,25 @@ export class Reclaimer {
     }
     const list = chosen.slice(0, MOST_LISTED).map((choice, i) => this.#listed(choice, done[i] === true));
     const files = chosen.length - left.size;
-    const fillAfter = apply ? this.#fill() : Math.max(0, fillBefore - bytes / capacityBytes);
-    return { applied: apply, fillBefore, fillAfter, low, files, bytes, list };
+    const fillAfter = apply ? this.#fill(pool) : Math.max(0, fillBefore - bytes / capacityBytes);
+    return { pool: this.#parts.pools.nameOf(pool), applied: apply, fillBefore, fillAfter, low, files, bytes, list };
   }
 
   /** Only what is measured counts: what somebody reports deletes no file. */
-  async #choose(wantedBytes: number, left: ReadonlySet<string>, onLooked: (files: number) => void): Promise<ReclaimChoice[]> {
-    const { keeper, view } = this.#parts;
+  async #choose(
+    pool: PoolId,
+    wantedBytes: number,
+    left: ReadonlySet<string>,
+    onLooked: (files: number) => void,
+  ): Promise<ReclaimChoice[]> {
+    const { keeper, pools } = this.#parts;
     const { book } = keeper;
     const { clock, engine, rights } = keeper.parts;
     const nowMs = clock();
     const usage = new Map<LotId, LotUsage>(engine.usage().map((row) => [row.id, row]));
     const usageOf = (id: LotId) => usage.get(id) ?? NO_USAGE;
-    const files = await filesOf(reclaimableLots(book, usageOf, nowMs), book, view, onLooked);
+    const lots = [...reclaimableLots(book, usageOf, nowMs)].filter((id) => (book.must(id).pool ?? MAIN_POOL) === pool);
+    const files = await filesOf(new Set(lots), book, (path) => pools.locate(path), onLooked);
     const others = files.filter(({ path }) => !left.has(path));
     return planReclaim(book, usageOf, others, wantedBytes, nowMs, (lot, { uid, directoryUid }) =>
       rights.mayTake(lot, [uid, directoryUid]),
@@ -170,8 +184,8 @@ export class Reclaimer {
     return { path, lot: name, past, bytes, accessedAtMs: Math.floor(accessedAtMs), deleted };
   }
 
-  #fill(): number {
-    const { capacityBytes, freeBytes } = this.#parts.keeper.parts.engine.pool();
+  #fill(pool: PoolId): number {
+    const { capacityBytes, freeBytes } = this.#parts.keeper.parts.engine.pool(pool);
     return capacityBytes === 0 ? 0 : (capacityBytes - freeBytes) / capacityBytes;
   }
 }

@@ -1,7 +1,7 @@
 // Finds the files of some lots in the backing, without blocking anyone: what could be deleted.
 
 import { lstat, opendir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import type { LotBook } from '../core/book.js';
 import { errnoOf } from '../core/errors.js';
 import { DEFAULT_LOT_ID, isForeign, type LotId } from '../core/lot.js';
@@ -11,6 +11,8 @@ import type { ReclaimFile } from '../core/reclaim.js';
 /** Files are looked at so many at a time. */
 const AT_ONCE = 64;
 
+type Locate = (path: string) => string;
+
 interface Directory {
   path: string;
   uid: number;
@@ -18,25 +20,26 @@ interface Directory {
 }
 
 /**
- * The files of the lots that have one name only (others free nothing with one of their names). `view` is the backing.
+ * The files of the lots that have one name only (others free nothing with one of their names). `locate` says where a path of
+ * the mount really is.
  * What vanishes meanwhile is passed over; no symlink is followed. `onLooked` is told how many files were looked at.
  */
 export async function filesOf(
   lots: ReadonlySet<LotId>,
   book: LotBook,
-  view: string,
+  locate: Locate,
   onLooked: (files: number) => void,
 ): Promise<ReclaimFile[]> {
   const found: ReclaimFile[] = [];
-  // A backing that is not there has no files either, and must not look like it.
-  await lstat(view);
   const waiting = topmost(lots, book);
+  // A backing that is not there has no files either, and must not look like it.
+  await lstat(locate('/'));
   let looked = 0;
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-    const directory = await readDirectory(view, path, waiting);
+    const directory = await readDirectory(locate, path, waiting);
     for (let at = 0; at < directory.names.length; at += AT_ONCE) {
       const names = directory.names.slice(at, at + AT_ONCE);
-      const files = await Promise.all(names.map((name) => fileAt(name, directory, lots, book, view)));
+      const files = await Promise.all(names.map((name) => fileAt(name, directory, lots, book, locate)));
       for (const file of files) if (file !== null) found.push(file);
       looked += files.length;
       onLooked(looked);
@@ -62,11 +65,11 @@ function isReclaimable(path: string): boolean {
 }
 
 /** What is no directory; directories are put on the list. A path that is a file itself is the one name in its directory. */
-async function readDirectory(view: string, path: string, waiting: string[]): Promise<Directory> {
+async function readDirectory(locate: Locate, path: string, waiting: string[]): Promise<Directory> {
   const names: string[] = [];
   try {
-    const { uid } = await lstat(join(view, path));
-    for await (const entry of await opendir(join(view, path))) {
+    const { uid } = await lstat(locate(path));
+    for await (const entry of await opendir(locate(path))) {
       if (path === '/' && entry.name === OWN_DIRECTORY) continue;
       if (entry.isDirectory()) waiting.push(joinBelow(path, `/${entry.name}`));
       else names.push(entry.name);
@@ -75,7 +78,7 @@ async function readDirectory(view: string, path: string, waiting: string[]): Pro
   } catch (error) {
     if (errnoOf(error) === 'ENOTDIR') {
       const above = parentPath(path);
-      const { uid } = await lstat(join(view, above));
+      const { uid } = await lstat(locate(above));
       return { path: above, uid, names: [basename(path)] };
     }
     if (errnoOf(error) !== 'ENOENT') throw error;
@@ -88,13 +91,13 @@ async function fileAt(
   directory: Directory,
   lots: ReadonlySet<LotId>,
   book: LotBook,
-  view: string,
+  locate: Locate,
 ): Promise<ReclaimFile | null> {
   const path = joinBelow(directory.path, `/${name}`);
   const lot = book.ownerOf(path, false);
   if (!lots.has(lot)) return null;
   try {
-    const stat = await lstat(join(view, path));
+    const stat = await lstat(locate(path));
     if (stat.isDirectory() || stat.nlink > 1) return null;
     const { ino: inode, uid, atimeMs: accessedAtMs } = stat;
     return { path, lot, inode, bytes: stat.isFile() ? stat.size : 0, accessedAtMs, uid, directoryUid: directory.uid };

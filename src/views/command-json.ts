@@ -17,7 +17,7 @@ const FIELDS: Record<ControlCommand['cmd'], readonly string[]> = {
   report: [],
   import: ['dir', 'progress'],
   check: ['repair', 'progress'],
-  reclaim: ['apply', 'low', 'progress'],
+  reclaim: ['apply', 'low', 'pool', 'progress'],
   lot: ['name', 'word', 'json', 'flags'],
   pool: ['name', 'words'],
   space: ['do', 'name', 'bytes', 'all', ...SPACE_OPTIONS],
@@ -66,7 +66,15 @@ export function commandFrom(value: unknown): ControlCommand {
     case 'check':
       return { cmd, repair: flagField(fields, 'repair'), progress: flagField(fields, 'progress') };
     case 'reclaim':
-      return { cmd, apply: flagField(fields, 'apply'), low: percentField(fields), progress: flagField(fields, 'progress') };
+      return {
+        cmd,
+        request: {
+          apply: flagField(fields, 'apply'),
+          low: percentField(fields),
+          pool: fields.pool === undefined || fields.pool === null ? null : textField(fields, 'pool'),
+        },
+        progress: flagField(fields, 'progress'),
+      };
     case 'pool':
       return { cmd, request: { name: textField(fields, 'name'), words: textsField(fields, 'words') } };
     case 'lot': {

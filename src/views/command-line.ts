@@ -2,7 +2,7 @@
 
 import { commandFromJson } from './command-json.js';
 import { commandFromWords } from './command-words.js';
-import type { LotRequest, NamespaceCommand, PoolRequest, ReserveOptions, SpaceRequest } from './host.js';
+import type { LotRequest, NamespaceCommand, PoolRequest, ReclaimRequest, ReserveOptions, SpaceRequest } from './host.js';
 
 /** A command as it was understood. Paths are not checked yet. */
 export type ControlCommand =
@@ -18,8 +18,7 @@ export type ControlCommand =
   /** `dir`: of the host, absolute. */
   | { cmd: 'import'; dir: string; progress: boolean }
   | { cmd: 'check'; repair: boolean; progress: boolean }
-  /** `low`: a fraction of the capacity, null: the mount's own. */
-  | { cmd: 'reclaim'; apply: boolean; low: number | null; progress: boolean };
+  | { cmd: 'reclaim'; request: ReclaimRequest; progress: boolean };
 
 /** Null for a line without a command (blank, or a comment after `#`). Throws BAD_COMMAND, UNKNOWN_COMMAND, BAD_BYTES, BAD_DURATION, SPACE_BAD_…. */
 export function parseControlLine(line: string): ControlCommand | null {

@@ -67,14 +67,17 @@ export function commandFromWords(line: string): ControlCommand {
       return { cmd: 'check', repair: options.repair === true, progress: false };
     }
     case 'reclaim': {
-      const { words, options } = parse(rest, ['low-watermark'], ['plan', 'apply']);
-      exactly(0, words, 'reclaim --plan|--apply [--low-watermark PERCENT]');
+      const { words, options } = parse(rest, ['low-watermark', 'pool'], ['plan', 'apply']);
+      exactly(0, words, 'reclaim --plan|--apply [--pool NAME] [--low-watermark PERCENT]');
       if ((options.plan === true) === (options.apply === true)) throw bad('write: reclaim --plan, or reclaim --apply');
       const low = options['low-watermark'];
       return {
         cmd: 'reclaim',
-        apply: options.apply === true,
-        low: typeof low === 'string' ? parsePercent(low) : null,
+        request: {
+          apply: options.apply === true,
+          low: typeof low === 'string' ? parsePercent(low) : null,
+          pool: typeof options.pool === 'string' ? options.pool : null,
+        },
         progress: false,
       };
     }

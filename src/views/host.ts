@@ -78,7 +78,17 @@ export interface ReclaimedFile {
   deleted: boolean;
 }
 
+/** What is asked of reclaiming. */
+export interface ReclaimRequest {
+  apply: boolean;
+  /** Where to stop, a fraction of the capacity; null: the mount's own. */
+  low: number | null;
+  /** null: the main one. */
+  pool: string | null;
+}
+
 export interface ReclaimReport {
+  pool: string;
   applied: boolean;
   /** Fractions of the capacity. */
   fillBefore: number;
@@ -175,7 +185,7 @@ export interface Commands {
   /** One on pools; what it answers is JSON. */
   pool(request: PoolRequest, by: By): Promise<unknown>;
   /** What to delete until the pool is filled to the fraction `low`, null: the mount's; with `apply` it is deleted. */
-  reclaim(apply: boolean, low: number | null, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
+  reclaim(request: ReclaimRequest, by: By, onProgress: (progress: ReclaimProgress) => void): Promise<ReclaimReport>;
   /** Makes, changes, removes and shows spaces. */
   space(request: SpaceRequest, by: By): Promise<SpaceResult>;
   /** Takes the blobs of a go-storage-server's data directory of the host into the store. */

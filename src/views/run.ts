@@ -39,7 +39,7 @@ export function commandRunner(commands: Commands, by: By, snapshot: () => Snapsh
         return { ok: true, cmd: command.cmd, result: await commands.space(command.request, by) };
       case 'reclaim': {
         const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'reclaim', progress })) : () => {};
-        return { ok: true, cmd: command.cmd, ...(await commands.reclaim(command.apply, command.low, by, tell)) };
+        return { ok: true, cmd: command.cmd, ...(await commands.reclaim(command.request, by, tell)) };
       }
       case 'import': {
         const tell = command.progress ? throttled((progress) => onProgress({ cmd: 'import', progress })) : () => {};

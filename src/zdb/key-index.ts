@@ -2,8 +2,7 @@
 
 import Sqlite from 'better-sqlite3';
 import { VreserveError } from '../core/errors.js';
-import { FILE_SPAN, HEADER_BYTES, type Place } from './record.js';
-import type { FileState } from './value-log.js';
+import { FILE_SPAN, type FileState, HEADER_BYTES, type Place } from './record.js';
 
 /** 'vrns' */
 const APPLICATION_ID = 0x76726e73;

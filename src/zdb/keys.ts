@@ -4,9 +4,9 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ballast } from './ballast.js';
 import { type IndexEntry, isFull, KeyIndex, type SettingValue } from './key-index.js';
-import { DELETION, fileOf, HEADER_BYTES, type Place, recordBytes, VALUE } from './record.js';
+import { DELETION, type FileState, type FoundRecord, fileOf, HEADER_BYTES, type Place, recordBytes, VALUE } from './record.js';
 import { bulkOf } from './resp.js';
-import { type FileState, type FoundRecord, ValueLog } from './value-log.js';
+import { ValueLog } from './value-log.js';
 
 export const INDEX_FILE = 'index.db';
 
@@ -58,6 +58,7 @@ export class Keys {
   #undo: Undo[] = [];
   readonly #totals = { entries: 0, payloadBytes: 0, keyBytes: 0 };
   #nextId = 0;
+  /** At the last commit. */
   #nextIdBefore = 0;
   #flushedAt: Place = 0;
   #bytesSinceFlush = 0;
@@ -83,9 +84,11 @@ export class Keys {
       this.#recent.set(record.key.toString('latin1'), entry);
       this.#bytesSinceFlush += recordBytes(record);
       if (this.isSequential && record.key.length === ID_BYTES) {
-        this.#nextId = Math.max(this.#nextId, Number(record.key.readBigUInt64LE()) + 1);
+        const next = Number(record.key.readBigUInt64LE()) + 1;
+        this.#nextId = record.kind === VALUE && record.before !== null ? this.#nextId + 1 : Math.max(this.#nextId, next);
       }
     });
+    this.#nextIdBefore = this.#nextId;
     const { liveBytes, ...totals } = this.#index.totals();
     Object.assign(this.#totals, totals);
     for (const [file, bytes] of liveBytes) {
@@ -173,7 +176,6 @@ export class Keys {
 
   /** A new id, as the key that it is. */
   newKey(): Buffer {
-    if (this.#undo.length === 0) this.#nextIdBefore = this.#nextId;
     const key = Buffer.allocUnsafe(ID_BYTES);
     key.writeBigUInt64LE(BigInt(this.#nextId));
     this.#nextId += 1;
@@ -184,6 +186,8 @@ export class Keys {
   set(key: Buffer, value: Buffer, timeS: number, old: IndexEntry | null): void {
     const before = old === null ? null : old.place;
     const place = this.#log.add(key, value, { kind: VALUE, timeS, before });
+    // As 0-db counts: a new version takes the place of an id.
+    if (before !== null) this.#nextId += 1;
     this.#change(key, { place, valueBytes: value.length }, old);
   }
 
@@ -205,7 +209,6 @@ export class Keys {
 
   #change(key: Buffer, added: IndexEntry, replaced: IndexEntry | null): void {
     const text = key.toString('latin1');
-    if (this.#undo.length === 0 && !this.isSequential) this.#nextIdBefore = this.#nextId;
     this.#undo.push({ key: text, recent: this.#recent.get(text), added, replaced });
     this.#recent.set(text, added);
     this.#count(key.length, added, replaced);
@@ -242,6 +245,7 @@ export class Keys {
       throw error;
     }
     this.#undo = [];
+    this.#nextIdBefore = this.#nextId;
   }
 
   /** Nothing of what was set and deleted since the last commit was. */
@@ -357,6 +361,7 @@ export class Keys {
     this.#flushedAt = upTo;
     this.#recent = new Map();
     this.#nextId = 0;
+    this.#nextIdBefore = 0;
     this.#bytesSinceFlush = 0;
     Object.assign(this.#totals, { entries: 0, payloadBytes: 0, keyBytes: 0 });
     for (const [number, state] of this.#log.files) {

@@ -136,6 +136,19 @@ export class NamespaceSet {
     });
   }
 
+  /** Those whose disk is away are closed: who is in them is told, and who selects one opens it when it is back. */
+  leaveBroken(): void {
+    for (const each of this.opened()) {
+      if (isReadable(each.directory)) continue;
+      this.#parts.log.warn({ namespace: each.name }, 'the files of a namespace cannot be read: it is closed');
+      each.isGone = true;
+      this.#all.set(each.name, null);
+      each
+        .close()
+        .catch((error: unknown) => this.#parts.log.warn({ err: error, namespace: each.name }, 'it was not closed well'));
+    }
+  }
+
   lotOf(name: string): Promise<NamespaceLot | null> {
     return this.#parts.host.lots.namespaceLot(name);
   }
@@ -188,8 +201,7 @@ function isReadable(path: string): boolean {
     readdirSync(path);
     return true;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return true;
-    return false;
+    return errnoOf(error) === 'ENOENT';
   }
 }
 

@@ -94,3 +94,19 @@ export function readHeader(from: Buffer, at: number): RecordHeader | null {
 export function isWhole(record: Buffer): boolean {
   return record.length >= HEADER_BYTES && record.readUInt32LE(0) === crc32(record.subarray(4));
 }
+
+/** A record as it is found: without its value. */
+export interface FoundRecord extends RecordHeader {
+  place: Place;
+  key: Buffer;
+}
+
+/** What a file is as far as the index remembers it. */
+export interface FileState {
+  /** Where its records end. */
+  endBytes: number;
+  /** The length of its last record. */
+  lastBytes: number;
+  /** Of its records, those that are somebody's value now. */
+  liveBytes: number;
+}

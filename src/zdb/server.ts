@@ -194,6 +194,7 @@ export class ZdbServer {
       if (endingSinceMs !== null && nowMs - endingSinceMs > ENDING_MS) session.destroy();
       else if (session.isStuck && nowMs - session.activeAtMs > STUCK_MS) session.destroy();
     }
+    this.#server?.namespaces.leaveBroken();
     for (const namespace of this.#server?.namespaces.opened() ?? []) namespace.upkeep.look();
   }
 

@@ -65,16 +65,23 @@ export class Upkeep {
     if (!this.#keys.wantsFlush) {
       if (nowMs < this.#nextLookAtMs) return;
       this.#nextLookAtMs = nowMs + LOOK_MS;
-      if (this.#victim() === null) return;
+      try {
+        if (this.#victim() === null) return;
+      } catch (error) {
+        this.#failed(error);
+        return;
+      }
     }
     this.#running = this.#run()
-      .catch((error: unknown) => {
-        this.#notBeforeMs = performance.now() + AGAIN_MS;
-        if (!this.#isStopped) this.#log.warn({ err: error }, 'the upkeep of a namespace could not be done');
-      })
+      .catch((error: unknown) => this.#failed(error))
       .then(() => {
         this.#running = null;
       });
+  }
+
+  #failed(error: unknown): void {
+    this.#notBeforeMs = performance.now() + AGAIN_MS;
+    if (!this.#isStopped) this.#log.warn({ err: error }, 'the upkeep of a namespace could not be done');
   }
 
   get isIdle(): boolean {

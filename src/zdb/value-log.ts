@@ -1,21 +1,12 @@
 // The files that hold the values of one namespace: records are only ever added to the last of them.
 
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readdirSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
+import { EndedFiles } from './ended-files.js';
 import {
+  type FileState,
+  type FoundRecord,
   fileOf,
   HEADER_BYTES,
   isWhole,
@@ -28,16 +19,9 @@ import {
   VALUE,
   writeRecord,
 } from './record.js';
-
-/** What a file is as far as the index remembers it. */
-export interface FileState {
-  /** Where its records end. */
-  endBytes: number;
-  /** The length of its last record. */
-  lastBytes: number;
-  /** Of its records, those that are somebody's value now. */
-  liveBytes: number;
-}
+import { walkBackward, walkForward } from './record-walk.js';
+import { Readers } from './value-readers.js';
+import { recover } from './value-recovery.js';
 
 /** A file is the longer the more there is, so that there are neither too many nor too large ones. */
 const LEAST_FILE_BYTES = 1024 * 1024;
@@ -57,23 +41,19 @@ const MOST_STEP_BYTES = 4 * 1024 * 1024;
 /** What is added in one turn is written together. */
 const FIRST_PENDING_BYTES = 64 * 1024;
 
-const MOST_DESCRIPTORS = 32;
-const MOST_UNSYNCED = 16;
-
-const WINDOW_BYTES = 64 * 1024;
-
 const NAME = /^v([0-9]{10})$/;
+
+/**
+ * A file is written within the size that it has been given before, which is charged; asked for so, the kernel writes past the
+ * daemon then (native/README.md).
+ */
+const WRITING = constants.O_RDWR | constants.O_NOATIME;
 
 /** What is to be added. `before`: where the version before is. */
 export interface Addition {
   kind: number;
   timeS: number;
   before: Place | null;
-}
-
-export interface FoundRecord extends RecordHeader {
-  place: Place;
-  key: Buffer;
 }
 
 export class ValueLog {
@@ -90,16 +70,15 @@ export class ValueLog {
   /** What `lastBytes` of the last file was before them. */
   #lastBefore = 0;
   #addsValues = false;
-  readonly #readers = new Map<number, number>();
-  /** Files that were ended, and may not be on the disk yet. */
-  #unsynced: number[] = [];
-  #syncs = 0;
+  readonly #readers: Readers;
+  readonly #ended = new EndedFiles();
   #isDirectoryDirty = true;
   /** Bytes of all files, as the lot is charged for them. */
   #sealedBytes = 0;
 
   constructor(directory: string) {
     this.#directory = directory;
+    this.#readers = new Readers((number) => this.#path(number));
   }
 
   /** Before anything else: what the index knew of the files, and where it stopped. Each record behind is told, in order. */
@@ -109,12 +88,12 @@ export class ValueLog {
       .map(Number)
       .sort((a, b) => a - b);
     for (const number of numbers) {
-      const fd = openSync(this.#path(number), constants.O_RDWR | constants.O_NOATIME);
+      const fd = openSync(this.#path(number), WRITING);
       const sizeBytes = fstatSync(fd).size;
       const state = known.get(number) ?? { endBytes: 0, lastBytes: 0, liveBytes: 0 };
       this.files.set(number, { ...state });
       const isLast = number === numbers.at(-1);
-      if (number >= fileOf(upTo)) this.#recover(number, fd, sizeBytes, onRecord);
+      if (number >= fileOf(upTo)) recover(fd, sizeBytes, number, this.#stateOf(number), onRecord);
       if (isLast) {
         this.#use(number, fd, sizeBytes);
       } else {
@@ -125,32 +104,6 @@ export class ValueLog {
       }
     }
     if (numbers.length === 0) this.#begin(1);
-  }
-
-  #recover(number: number, fd: number, sizeBytes: number, onRecord: (record: FoundRecord) => void): void {
-    const state = this.#stateOf(number);
-    for (;;) {
-      const record = this.#checkedAt(fd, number, state.endBytes, sizeBytes);
-      if (record === null) break;
-      state.lastBytes = recordBytes(record);
-      state.endBytes += state.lastBytes;
-      onRecord(record);
-    }
-    // What a process was writing when it ended must not be taken for a record once others lie before it.
-    for (let at = state.endBytes; at < sizeBytes; ) {
-      const zeros = Buffer.alloc(Math.min(WINDOW_BYTES, sizeBytes - at));
-      at += writeSync(fd, zeros, 0, zeros.length, at);
-    }
-  }
-
-  #checkedAt(fd: number, number: number, offset: number, sizeBytes: number): FoundRecord | null {
-    const head = Buffer.allocUnsafe(HEADER_BYTES);
-    if (readSync(fd, head, 0, HEADER_BYTES, offset) < HEADER_BYTES) return null;
-    const header = readHeader(head, 0);
-    if (header === null || offset + recordBytes(header) > sizeBytes) return null;
-    const whole = Buffer.allocUnsafe(recordBytes(header));
-    if (readSync(fd, whole, 0, whole.length, offset) < whole.length || !isWhole(whole)) return null;
-    return { ...header, place: placeAt(number, offset), key: whole.subarray(HEADER_BYTES, HEADER_BYTES + header.keyBytes) };
   }
 
   #use(number: number, fd: number, sizeBytes: number): void {
@@ -291,14 +244,12 @@ export class ValueLog {
     }
     ftruncateSync(fd, endBytes);
     this.#sealedBytes += endBytes;
-    this.#unsynced.push(fd);
-    // Nobody waits for them, so an error is found by who syncs next: the disk tells it once more.
-    if (this.#unsynced.length > MOST_UNSYNCED) this.#seal(this.#unsynced.splice(0, 1)).catch(() => {});
+    this.#ended.add(fd);
   }
 
   #begin(number: number): void {
     const path = this.#path(number);
-    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOATIME, 0o600);
+    const fd = openSync(path, WRITING | constants.O_CREAT | constants.O_EXCL, 0o600);
     let sizeBytes = KEPT_BYTES;
     try {
       ftruncateSync(fd, sizeBytes);
@@ -319,29 +270,7 @@ export class ValueLog {
       fsyncSync(directory);
       closeSync(directory);
     }
-    this.#syncs += 1;
-    try {
-      await Promise.all([synced(this.#fd), this.#seal(this.#unsynced.splice(0))]);
-    } finally {
-      this.#syncs -= 1;
-    }
-  }
-
-  async #seal(fds: readonly number[]): Promise<void> {
-    this.#syncs += 1;
-    try {
-      await Promise.all(
-        fds.map(async (fd) => {
-          try {
-            await synced(fd);
-          } finally {
-            closeSync(fd);
-          }
-        }),
-      );
-    } finally {
-      this.#syncs -= 1;
-    }
+    await this.#ended.sync(this.#fd);
   }
 
   /** Bytes at a place, of a record that is there. Throws the system's error, EIO where there are fewer. */
@@ -353,14 +282,23 @@ export class ValueLog {
       this.#pending.copy(into, at, offset - written, offset - written + length);
       return;
     }
-    if (readSync(this.#reader(file), into, at, length, offset) === length) return;
-    throw new VreserveError('SYSTEM', { errno: 'EIO', reason: `file ${file} of a namespace is shorter than it was` });
+    this.#readers.read(file, offset, into, at, length);
   }
 
   header(place: Place): RecordHeader | null {
     const head = Buffer.allocUnsafe(HEADER_BYTES);
     this.read(place, head, 0, HEADER_BYTES);
     return readHeader(head, 0);
+  }
+
+  /** Records from a place on that are written, in order; it is one of a record, or the end of a file. */
+  forward(from: Place): Generator<FoundRecord> {
+    return walkForward(this, from);
+  }
+
+  /** The same the other way, from the record before that place on. */
+  backward(from: Place): Generator<FoundRecord> {
+    return walkBackward(this, from);
   }
 
   /** The record that begins at a place which somebody else names, as it was written; null: none does. */
@@ -386,77 +324,18 @@ export class ValueLog {
     return record.place + recordBytes(record);
   }
 
-  /** Records from a place on that are written, in order; it is one of a record, or the end of a file. Files that come or go meanwhile are no trouble. */
-  *forward(from: Place): Generator<FoundRecord> {
-    const window = new Window(this);
-    let file = fileOf(from);
-    let offset = offsetOf(from);
-    for (;;) {
-      const state = this.files.get(file);
-      if (state === undefined || offset + HEADER_BYTES > state.endBytes) {
-        const next = this.#after(file);
-        if (next === null) return;
-        file = next;
-        offset = 0;
-        continue;
-      }
-      const record = window.recordAt(file, offset, state.endBytes);
-      if (record === null) offset = state.endBytes;
-      else {
-        yield record;
-        offset += recordBytes(record);
-      }
-    }
-  }
-
-  /** The same the other way, from the record before that place on. */
-  *backward(from: Place): Generator<FoundRecord> {
-    const window = new Window(this);
-    let file = fileOf(from);
-    let offset = offsetOf(from);
-    let backBytes = this.#backAt(file, offset);
-    for (;;) {
-      while (backBytes === 0 || !this.files.has(file)) {
-        const next = this.#before(file);
-        if (next === null) return;
-        file = next;
-        offset = this.#stateOf(file).endBytes;
-        backBytes = this.#backAt(file, offset);
-      }
-      offset -= backBytes;
-      const record = window.recordAt(file, offset, this.#stateOf(file).endBytes);
-      if (record === null) return;
-      yield record;
-      backBytes = record.backBytes;
-    }
-  }
-
-  /** Length of the record that ends there. */
-  #backAt(file: number, offset: number): number {
+  /** Length of the record that ends there; 0: none does. */
+  backAt(file: number, offset: number): number {
     const state = this.files.get(file);
     if (state === undefined || offset === 0) return 0;
     if (offset === state.endBytes) return file === this.#number && this.#pendingBytes > 0 ? this.#lastBefore : state.lastBytes;
     return this.header(placeAt(file, offset))?.backBytes ?? 0;
   }
 
-  #after(file: number): number | null {
-    let found: number | null = null;
-    for (const number of this.files.keys()) if (number > file && (found === null || number < found)) found = number;
-    return found;
-  }
-
-  #before(file: number): number | null {
-    let found: number | null = null;
-    for (const number of this.files.keys()) if (number < file && (found === null || number > found)) found = number;
-    return found;
-  }
-
   /** A file without anybody's value goes; it is not the last. */
   remove(number: number): void {
     const { endBytes } = this.#stateOf(number);
-    const reader = this.#readers.get(number);
-    if (reader !== undefined) closeSync(reader);
-    this.#readers.delete(number);
+    this.#readers.forget(number);
     rmSync(this.#path(number), { force: true });
     this.files.delete(number);
     this.#sealedBytes -= endBytes;
@@ -464,79 +343,22 @@ export class ValueLog {
 
   /** False where something is on its way to the disk. */
   closeIfIdle(): boolean {
-    if (this.#unsynced.length > 0 || this.#syncs > 0) return false;
+    if (!this.#ended.isIdle) return false;
     this.#closeAll();
     return true;
   }
 
   async close(): Promise<void> {
-    await this.#seal(this.#unsynced.splice(0));
+    await this.#ended.close();
     this.#closeAll();
   }
 
   #closeAll(): void {
-    for (const reader of this.#readers.values()) closeSync(reader);
-    this.#readers.clear();
+    this.#readers.close();
     closeSync(this.#fd);
-  }
-
-  /** A descriptor for reading alone: where the kernel can, it reads past the daemon. */
-  #reader(file: number): number {
-    const known = this.#readers.get(file);
-    if (known !== undefined) return known;
-    const fd = openSync(this.#path(file), 'r');
-    if (this.#readers.size >= MOST_DESCRIPTORS) {
-      const [oldest] = this.#readers;
-      if (oldest !== undefined) {
-        this.#readers.delete(oldest[0]);
-        closeSync(oldest[1]);
-      }
-    }
-    this.#readers.set(file, fd);
-    return fd;
   }
 
   #path(number: number): string {
     return join(this.#directory, `v${String(number).padStart(10, '0')}`);
   }
-}
-
-/** Headers and keys on the way through a file, read many at a time. */
-class Window {
-  readonly #log: ValueLog;
-  #file = -1;
-  #at = 0;
-  #bytes: Buffer = Buffer.alloc(0);
-
-  constructor(log: ValueLog) {
-    this.#log = log;
-  }
-
-  recordAt(file: number, offset: number, endBytes: number): FoundRecord | null {
-    const head = this.#slice(file, offset, Math.min(HEADER_BYTES + 255, endBytes - offset), endBytes);
-    const header = readHeader(head, 0);
-    if (header === null || offset + recordBytes(header) > endBytes) return null;
-    const key = Buffer.from(head.subarray(HEADER_BYTES, HEADER_BYTES + header.keyBytes));
-    return { ...header, place: placeAt(file, offset), key };
-  }
-
-  #slice(file: number, offset: number, length: number, endBytes: number): Buffer {
-    const isThere = file === this.#file && offset >= this.#at && offset + length <= this.#at + this.#bytes.length;
-    if (!isThere) {
-      // Backward the next ones lie before it.
-      const from = file === this.#file && offset < this.#at ? Math.max(0, offset + length - WINDOW_BYTES) : offset;
-      const bytes = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, endBytes - from));
-      this.#log.read(placeAt(file, from), bytes, 0, bytes.length);
-      this.#file = file;
-      this.#at = from;
-      this.#bytes = bytes;
-    }
-    return this.#bytes.subarray(offset - this.#at, offset - this.#at + length);
-  }
-}
-
-function synced(fd: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
-  });
 }

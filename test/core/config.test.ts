@@ -26,6 +26,16 @@ t.test('options are taken', async (t) => {
       ['/d', '/m', '-osuid,nosuid,log=/x,log_level=debug,reserve_by=root'],
       { suid: false, logFile: '/x', logLevel: 'debug', reserveBy: 'root' },
     ],
+    [
+      ['/d', '/m', '-o', 'ro,pool=fast=/srv/a:b:type=ssd:capacity=4TB,pool=slow=/srv/c:type=hdd/'],
+      {
+        readOnly: true,
+        pools: [
+          { name: 'fast', directory: '/srv/a:b', type: 'ssd', capacityBytes: 4e12, marginBytes: null },
+          { name: 'slow', directory: '/srv/c:type=hdd/', type: null, capacityBytes: null, marginBytes: null },
+        ],
+      },
+    ],
     [['/d'], { spoolGrant: null }],
     [['/d', '--spool-grant', '1GB'], { spoolGrant: { bytes: 1e9 } }],
     [['/d', '--spool-grant=0'], { spoolGrant: { bytes: 0 } }],
@@ -60,6 +70,7 @@ t.test('what is not understood is named', async (t) => {
     [['/a', '--no-trust'], /unknown option '--no-trust'/],
     [['/a', '--constructor'], /unknown option/],
     [['/a', '-o', 'rw,bogus'], /unknown option 'bogus' in -o/],
+    [['/a', '-o', 'pool=fast=/srv:type=tape'], /must be ssd or hdd/],
     [['/a', '-o', 'bogus=1'], /unknown option 'bogus' in -o/],
     [['/a', '-o', 'ro=1'], /unknown option 'ro'/],
     [['/a', '-o', 'trust=1'], /-o trust takes no value/],

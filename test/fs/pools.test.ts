@@ -150,6 +150,28 @@ test('pools given with the mount', { skip, timeout: 180_000 }, async (t) => {
   });
 });
 
+test('what the root and a lot of another pool show', { skip, timeout: 120_000 }, async (t) => {
+  const top = await temporaryDirectory(t);
+  const large = await makeDisk(t, top, 'large', 'tmpfs', 160);
+  const args = [`--pool=large=${large.at},margin=0`, '--capacity', String(16 * MIB), '--margin', '0'];
+  const m = await mount(t, { on: 'tmpfs', args });
+  await graft(m, '/large', 'large', 64 * MIB);
+  const sizeOf = async (at: string) => {
+    const { blocks, bsize } = await statfs(at);
+    return blocks * bsize;
+  };
+  t.equal(await sizeOf(m.mnt), 16 * MIB, 'the root has the capacity of the main pool');
+  t.equal(await sizeOf(join(m.mnt, '.vreserve')), 16 * MIB);
+  t.equal(await sizeOf(join(m.mnt, 'large')), 64 * MIB);
+  const own = JSON.parse(await readFile(join(m.mnt, 'large/.vreserve/report.json'), 'utf8')) as Report;
+  t.match(own.pool, { capacityBytes: 64 * MIB, freeBytes: 64 * MIB }, 'a lot that is larger than the main pool');
+  // Neither is the other after its files have been looked at.
+  await writeFile(join(m.mnt, 'large/x'), Buffer.alloc(MIB));
+  t.equal(await sizeOf(m.mnt), 16 * MIB);
+  const { bavail, bsize } = await statfs(m.mnt);
+  t.equal(bavail * bsize, 16 * MIB, "nothing of what is written there is the main one's");
+});
+
 test('pools of a live mount', { skip, timeout: 120_000 }, async (t) => {
   const { m, disks, top } = await start(t, ['ext4']);
   const other = await makeDisk(t, top, 'other', 'tmpfs', 64);

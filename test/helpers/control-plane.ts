@@ -83,7 +83,6 @@ export async function controlPlane(
   const keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly });
   const rows = await keeper.load();
   const line = mountLine(keeper, { allowOvertaking: options.allowOvertaking ?? false, keepMs: 1e12 });
-  const reclaimer = new Reclaimer({ keeper, view: directory, high: null, low: 0.85 });
   const pools = new Pools({
     keeper,
     view: directory,
@@ -92,6 +91,7 @@ export async function controlPlane(
     filesystem: 'tmpfs',
     diskType: () => null,
   });
+  const reclaimer = new Reclaimer({ keeper, pools, high: null, low: 0.85 });
   const heartbeat = new Heartbeat({
     engine,
     ledger,
@@ -130,7 +130,9 @@ export async function controlPlane(
         if (keeper.book.get(scope.lot) === undefined) return null;
         const whole = snapshot(scope);
         const top = scope.lot === DEFAULT_LOT_ID ? undefined : whole.lots.get(scope.lot);
-        return top === undefined ? whole : confined(whole, top, scope, engine.room(scope.lot));
+        if (top === undefined) return whole;
+        const { capacityBytes } = engine.pool();
+        return confined(whole, top, scope, { roomBytes: engine.room(scope.lot), capacityBytes });
       },
       inScope: (lot) => keeper.book.withDescendants(lot),
       commands: mountCommands({

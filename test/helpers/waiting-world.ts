@@ -162,7 +162,6 @@ export class WaitingWorld {
     const keeper = new Keeper({ engine, ledger, rights, clock, log, readOnly: false });
     const rows = await keeper.load();
     const line = mountLine(keeper, { allowOvertaking: this.allowOvertaking, keepMs: this.keepMs });
-    const reclaimer = new Reclaimer({ keeper, view: this.directory, high: null, low: 0.85 });
     const pools = new Pools({
       keeper,
       view: this.directory,
@@ -171,6 +170,7 @@ export class WaitingWorld {
       mountpoint: '/mnt/data',
       diskType: () => null,
     });
+    const reclaimer = new Reclaimer({ keeper, pools, high: null, low: 0.85 });
     const without = { space: noStore, importBlobs: noStore, namespaces: noStore };
     const commands = mountCommands({ keeper, line, reclaimer, pools, users, ...without });
     const told = new ToldBox(seenAt);

@@ -9,7 +9,11 @@ const lot = (name: string, rest: object = {}) => ({
 });
 /** `waitMs`: undefined: it does not wait; null: for ever. */
 const reserve = (options: object = {}, waitMs?: number | null) => ({ cmd: 'reserve', path: '/a', bytes: 1, options, waitMs });
-const reclaim = (apply: boolean, low: number | null = null, progress = false) => ({ cmd: 'reclaim', apply, low, progress });
+const reclaim = (apply: boolean, low: number | null = null, progress = false, pool: string | null = null) => ({
+  cmd: 'reclaim',
+  request: { apply, low, pool },
+  progress,
+});
 
 t.test('lines that are understood', async (t) => {
   const table: [string, object | null][] = [
@@ -86,7 +90,9 @@ t.test('lines that are understood', async (t) => {
     ['reclaim --apply', reclaim(true)],
     ['reclaim --apply --low-watermark 80%', reclaim(true, 0.8)],
     ['reclaim --low-watermark=80 --plan', reclaim(false, 0.8)],
+    ['reclaim --pool fast --plan', reclaim(false, null, false, 'fast')],
     ['{"cmd":"reclaim"}', reclaim(false)],
+    ['{"cmd":"reclaim","pool":"fast"}', reclaim(false, null, false, 'fast')],
     ['{"cmd":"reclaim","apply":true,"low":"99.5%","progress":true}', reclaim(true, 0.995, true)],
     ['{"cmd":"reclaim","apply":false,"low":null}', reclaim(false)],
     ['lot', lot('')],

@@ -151,6 +151,40 @@ t.test('what a process was writing when it ended is not there, and in nobody’s
   await broken.close();
 });
 
+t.test('no id is given twice: after a refused turn, and after a crash', async (t) => {
+  const directory = join(t.testdir({ now: {} }), 'now');
+  const keys = new Keys(directory, { mode: 'seq' });
+  const added = (into: Keys): bigint => {
+    const key = into.newKey();
+    into.set(key, bytes('value'), 7, null);
+    return key.readBigUInt64LE();
+  };
+  const change = (id: number, value: string | null) => {
+    const key = Buffer.alloc(8, 0);
+    key.writeUInt8(id);
+    const old = keys.find(key);
+    if (old === null) throw new Error('it is not there');
+    if (value === null) keys.delete(key, 7, old);
+    else keys.set(key, bytes(value), 7, old);
+  };
+  t.strictSame([added(keys), added(keys), added(keys)], [0n, 1n, 2n]);
+  keys.commit();
+  change(1, null);
+  t.equal(added(keys), 3n);
+  keys.rollback();
+  t.equal(added(keys), 3n, 'what was refused is taken once more');
+  change(0, 'another');
+  t.equal(added(keys), 5n, 'a new version takes an id, as with 0-db');
+  keys.commit();
+  const copy = join(t.testdirName, 'killed');
+  cpSync(directory, copy, { recursive: true });
+  const killed = new Keys(copy, { mode: 'seq' });
+  t.equal(added(killed), 6n);
+  killed.commit();
+  await killed.close();
+  await keys.close();
+});
+
 t.test('files end and follow each other; versions last as long as their file', async (t) => {
   const directory = t.testdir({});
   const keys = open(directory);

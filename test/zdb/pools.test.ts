@@ -114,3 +114,24 @@ test('killed, and while the disk is away', { skip, timeout: 200_000 }, async (t)
   t.same(await here(slow), []);
   t.match(await m.run(['check', m.mnt]), { code: 0 });
 });
+
+test('the disk goes while it is written to', { skip, timeout: 200_000 }, async (t) => {
+  const { m, slow } = await start(t);
+  await must(ns(m, 'reserve', 'kept', '30MB', '--type', 'hdd'));
+  const [there, near] = [await connect(m, 'kept'), await RespClient.connect(m.ready.zdb)];
+  t.equal(await there.ask('SET', 'a', 'before'), '$a');
+  await slow.lose();
+  await until(async () => (await poolOf(m))?.broken !== null, 'the pool is broken');
+  let n = 0;
+  await until(async () => /^-Your active/.test(String(await there.ask('SET', `n${n++}`, 'x'))), 'who writes there is told');
+  await there.closed;
+  t.equal(await near.ask('SET', 'a', 'b'), '$a', 'the others go on, on the same connection');
+  t.match(await near.ask('SELECT', 'kept'), /^-/);
+  await slow.mount();
+  await until(async () => (await poolOf(m))?.broken === null, 'the pool is back');
+  const again = await connect(m, 'kept');
+  t.equal(await again.ask('GET', 'a'), '$before');
+  t.equal(await again.ask('SET', 'b', 'after'), '$b');
+  t.match(await told(m, 'kept'), { broken: null });
+  t.match(await m.run(['check', m.mnt]), { code: 0, stdout: /^no difference/ });
+});

@@ -26,6 +26,7 @@ export const MAX_KEY_BYTES = 255;
 
 export const UNEXPECTED = failure('Unexpected arguments');
 export const INVALID = failure('Invalid argument');
+export const BAD_ARGUMENTS = failure('Invalid arguments');
 export const INVALID_KEY = failure('Invalid key');
 export const DENIED = failure('Permission denied');
 export const NO_KEY = failure('Key not found');

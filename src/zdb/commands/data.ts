@@ -5,6 +5,7 @@ import type { IndexEntry } from '../key-index.js';
 import { array, bulk, failure, integer, NIL, OK } from '../resp.js';
 import {
   argument,
+  BAD_ARGUMENTS,
   type Call,
   type Command,
   DENIED,
@@ -67,9 +68,8 @@ function get(call: Call): Buffer {
 }
 
 function mget({ args, namespace }: Call): Buffer {
-  if (args.length < 2 || args.length > MOST_KEYS + 1) return UNEXPECTED;
+  if (args.length < 2 || args.length > MOST_KEYS + 1) return BAD_ARGUMENTS;
   const asked = args.slice(1);
-  if (asked.some(({ length }) => length === 0)) return INVALID;
   if (asked.some(({ length }) => length > MAX_KEY_BYTES)) return INVALID_KEY;
   if (namespace.settings.freeze) return IS_FROZEN;
   const { keys } = namespace;
@@ -114,11 +114,11 @@ export const EXISTS: Command = { name: 'EXISTS', run: about(integer(0), () => in
 /** Whether what is stored is what was written. */
 export const CHECK: Command = {
   name: 'CHECK',
-  run: about(integer(0), ({ namespace: { keys } }, entry) => integer(keys.isSound(entry) ? 1 : 0)),
+  run: about(NIL, ({ namespace: { keys } }, entry) => integer(keys.isSound(entry) ? 1 : 0)),
 };
-export const LENGTH: Command = { name: 'LENGTH', run: about(NO_KEY, (_, { valueBytes }) => integer(valueBytes)) };
+export const LENGTH: Command = { name: 'LENGTH', run: about(NIL, (_, { valueBytes }) => integer(valueBytes)) };
 export const KEYTIME: Command = {
   name: 'KEYTIME',
-  run: about(NO_KEY, ({ namespace: { keys } }, entry) => integer(keys.timeOf(entry))),
+  run: about(NIL, ({ namespace: { keys } }, entry) => integer(keys.timeOf(entry))),
 };
 export const KEYCUR: Command = { name: 'KEYCUR', run: about(NO_KEY, (_, { place }) => bulk(placeBytes(place))) };

@@ -59,7 +59,7 @@ function nsdel(call: Call): Answer {
 }
 
 function nslist(call: Call): Buffer {
-  return refuseCount(call, 1) ?? array(call.server.namespaces.names().map(bulkText));
+  return array(call.server.namespaces.names().map(bulkText));
 }
 
 type Change = { set: Partial<NamespaceSettings> } | Buffer;

@@ -1,11 +1,11 @@
 // All keys of a namespace, and what a key was before: SCAN, RSCAN, KSCAN, HISTORY, DBSIZE.
 
 import { placeBytes, placeIn } from '../cursor.js';
-import { HEADER_BYTES, VALUE } from '../record.js';
+import { type FoundRecord, HEADER_BYTES, VALUE } from '../record.js';
 import { array, bulk, bulkOf, bulkText, failure, integer, NIL } from '../resp.js';
-import type { FoundRecord } from '../value-log.js';
 import {
   argument,
+  BAD_ARGUMENTS,
   type Call,
   type Command,
   INVALID_KEY,
@@ -13,7 +13,6 @@ import {
   MAX_KEY_BYTES,
   NO_KEY,
   refuseCount,
-  UNEXPECTED,
 } from './command.js';
 
 /** Of one answer. */
@@ -26,13 +25,12 @@ const NO_MORE = failure('No more data');
 const BAD_CURSOR = failure('Invalid key format');
 const NO_MATCH = failure('No keys match');
 const NOT_BY_KEY = failure("Index running mode doesn't support this feature");
-const BAD_ARGUMENTS = failure('Invalid arguments');
 
 /** In the order in which they were set. A cursor is the place of the last that was looked at: there may be none to tell of so far. */
 function scan(isForward: boolean): (call: Call) => Buffer {
   return (call) => {
     const { args, namespace } = call;
-    if (args.length > 2) return UNEXPECTED;
+    if (args.length > 2) return BAD_CURSOR;
     if (namespace.settings.freeze) return IS_FROZEN;
     const { keys } = namespace;
     const { log } = keys;
@@ -80,7 +78,6 @@ function history(call: Call): Buffer {
   if (namespace.settings.freeze) return IS_FROZEN;
   const key = argument(call, 1);
   const { keys } = namespace;
-  if (key.length > MAX_KEY_BYTES) return INVALID_KEY;
   const entry = keys.find(key);
   if (entry === null) return NO_KEY;
   const place = args.length === 2 ? entry.place : placeIn(argument(call, 2));

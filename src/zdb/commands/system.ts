@@ -2,7 +2,7 @@
 
 import { array, bulkText, failure, status } from '../resp.js';
 import type { Answer } from '../session.js';
-import { argument, type Call, type Command } from './command.js';
+import { argument, BAD_ARGUMENTS, type Call, type Command } from './command.js';
 
 const DEFAULT_TIMEOUT_MS = 5000;
 const LEAST_TIMEOUT_MS = 100;
@@ -39,7 +39,7 @@ function info({ server }: Call): Buffer {
 /** WAIT NAME|* [MS]: until another client has run the command in the same namespace. */
 function wait(call: Call): Answer {
   const { args, session, namespace, server } = call;
-  if (args.length !== 2 && args.length !== 3) return failure('Invalid arguments');
+  if (args.length !== 2 && args.length !== 3) return BAD_ARGUMENTS;
   const said = argument(call, 1).toString('latin1');
   const name = said === '*' ? null : server.commandNamed(said)?.name;
   if (name === undefined) return failure('Unknown command to watch');
