@@ -1,5 +1,6 @@
 // The start of the disks: ends what was unfinished, mounts the pools that are wanted, and makes one where there is none and the file says so.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { asVreserveError, VreserveError } from '../core/errors.js';
 import type { DiskType } from '../core/space.js';
 import type { BootConfig, WantedPool } from './boot-config.js';
@@ -7,13 +8,17 @@ import { type Device, listDevices } from './devices.js';
 import { type FoundPool, poolsOn } from './found-pools.js';
 import type { Lock } from './lock.js';
 import { leastDevices } from './policy.js';
-import { missingText } from './pool-health.js';
+import { isDead, missingText } from './pool-health.js';
 import { mountPool } from './pool-mount.js';
 import { PoolsDirectory } from './pools-directory.js';
 import { LEAST_DEVICE_BYTES, preparePool } from './prepare.js';
 import { settle } from './settle.js';
 import { surveyDevices } from './survey.js';
 import type { Tools } from './tools.js';
+
+/** How often, and how long after each other, a disk that is back is tried. */
+const LET_GO_TRIES = 20;
+const LET_GO_MS = 500;
 
 /** What became of a pool. None of it ends the start. */
 export interface BootPool {
@@ -113,11 +118,27 @@ async function bring(tools: Tools, at: PoolsDirectory, pool: FoundPool, type: Di
   if (pool.directory !== null) return { ...common, state, directory: pool.directory, reason: lacks };
   try {
     const devices = pool.devices.map(({ path }) => path);
-    const directory = await mountPool(tools, at, { name, devices, degraded: missing > 0 }, lock);
+    const wasPulled = await isDead(at.mountpointOf(name));
+    // Else the kernel takes the disk, which is back under another name, for a double of the one that it has lost.
+    if (wasPulled) await tools.run('umount', ['--lazy', at.mountpointOf(name)]);
+    const mount = () => mountPool(tools, at, { name, devices, degraded: missing > 0 }, lock);
+    const directory = await (wasPulled ? untilLetGo(mount) : mount());
     return { ...common, state, directory, reason: lacks };
   } catch (error) {
     const { message } = asVreserveError(error);
     return { ...common, state: 'broken', directory: null, reason: lacks === '' ? message : `${lacks}: ${message}` };
+  }
+}
+
+/** A mount that uses the pool lets go of it within a second or two. Throws what the last attempt did. */
+async function untilLetGo<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let left = LET_GO_TRIES; ; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (left === 0) throw error;
+      await sleep(LET_GO_MS);
+    }
   }
 }
 

@@ -34,6 +34,18 @@ export async function mountTroubles({ source, type, options }: MountEntry): Prom
   return missing === 0 ? troubles : [...troubles, missingText(missing)];
 }
 
+/** Whether a btrfs is mounted there of which no device is left: its disks were pulled out. */
+export async function isDead(directory: string): Promise<boolean> {
+  const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
+  const mount = mounts.findLast(({ mountpoint }) => mountpoint === directory);
+  const name = /^\/dev\/(.+)$/.exec(mount?.source ?? '')?.[1];
+  if (mount?.type !== 'btrfs' || name === undefined) return false;
+  const uuid = await uuidWith(name);
+  const names = uuid === null ? [name] : await namesIn(`${BTRFS}/${uuid}/devices`);
+  const there = await Promise.all(names.map((each) => exists(`/sys/class/block/${each}`)));
+  return !there.includes(true);
+}
+
 /** A sentence about devices that are not there. */
 export function missingText(count: number): string {
   return count === 1 ? `one of its devices is ${MISSING}` : `${count} of its devices are ${MISSING}`;

@@ -53,7 +53,7 @@ export class Subvolumes implements KernelQuota {
     this.forget(path);
     // Kernels before 6.11 keep the qgroup, and what its limit promises would be set aside for nobody.
     await this.#run('qgroup', 'limit', 'none', path).catch(() => {});
-    for (const inner of await this.#within(id, pool)) await this.#run('subvolume', 'delete', '-i', inner, pool);
+    for (const inner of await this.#within(id, pool)) await this.#run('subvolume', 'delete', '-i', inner, path);
     await this.#run('subvolume', 'delete', path);
     await this.#run('qgroup', 'destroy', `0/${id}`, pool).catch(() => {});
   }

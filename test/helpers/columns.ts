@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 import { type ControlOutcome, type Outcome, type Steps, startSteps } from './fsop.js';
 import { whyNotWith } from './limits.js';
 import { type Mounted, type MountOptions, mount, testBackings } from './mount.js';
-import { ROOT, type RunOptions, run } from './run.js';
+import { PATIENCE, ROOT, type RunOptions, run } from './run.js';
 
 /** An ordinary user: the one without rights of every distribution. */
 export const NOBODY = 65534;
@@ -106,7 +106,7 @@ export const file = (path: string, bytes: number): Row[] => [
   ['close f', 0],
 ];
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 10_000 * PATIENCE;
 
 /** What of the table of limits a step needs, by its words. */
 export function needsOf(step: string): string[] {

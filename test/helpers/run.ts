@@ -27,6 +27,9 @@ export interface RunOptions {
 /** The project's directory, as seen from build/test/helpers. */
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 
+/** How many times as long everything may take: an emulated machine is slow. */
+export const PATIENCE = process.env.VRESERVE_VM === '1' ? 10 : 1;
+
 /** The compiled command line. */
 export const MAIN = `${ROOT}/build/src/cli/main.js`;
 
@@ -37,7 +40,7 @@ function plainEnvironment(): NodeJS.ProcessEnv {
 
 /** Rejects only where the command cannot be started (ENOENT, EACCES). */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { input, timeoutMs = 60_000, within = [], ...rest } = options;
+  const { input, timeoutMs = 60_000 * PATIENCE, within = [], ...rest } = options;
   const [program = command, ...words] = [...within, command, ...args];
   const spawnOptions = { env: plainEnvironment(), ...rest };
   return new Promise((done, failed) => {

@@ -275,7 +275,7 @@ t.test('server-sent events: a disk goes from under a pool of a mount, and comes 
   await must(run('mount', [loop.path, directory]));
   const back = await until('pool-back', ({ pool: name }) => name === 'fast');
   t.match(back, { directory });
-  const places = [broken, removed, added, back].map((line) => heard.findIndex((each) => each === line));
+  const places = [broken, removed, added, back].map((line) => heard.indexOf(line as Line));
   t.same(
     places,
     [...places].sort((x, y) => x - y),

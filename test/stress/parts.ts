@@ -43,6 +43,15 @@ async function runTests(session: Session, folder: string, env: NodeJS.ProcessEnv
   return said.trimEnd().split('\n').at(-1) ?? '';
 }
 
+/** In a virtual machine with Debian's kernel, where nothing may be skipped for want of it. */
+const inVm = (name: string, ...words: string[]): Step => ({
+  name,
+  async run(session) {
+    const said = await session.command(join(ROOT, 'scripts/vm'), ['--timeout', '7200', ...words], { timeoutMs: TESTS_MS });
+    return said.trim().split('\n').at(-1)?.trim() ?? '';
+  },
+});
+
 /** The seed of a round is printed, and `--seed` takes it. */
 async function hammerRounds(session: Session, sanitizer: string, mode: (typeof MODES)[number], options: StressOptions) {
   await make(session, '--silent', 'serve', `SANITIZE=${sanitizer}`);
@@ -106,6 +115,11 @@ export const PARTS: readonly Part[] = [
       { name: 'store', run: (session) => runTests(session, 'store', { VRESERVE_KILLS: String(STORE_KILLS) }) },
       { name: 'store mount', run: (session) => runTests(session, 'crash/store', { VRESERVE_KILLS: String(STORE_KILLS) }) },
     ],
+  },
+  {
+    name: 'vm',
+    about: "disks that are pulled out, the tests of pools, and the systemd unit, in a virtual machine with Debian's kernel",
+    steps: [inVm('vm disks', 'vm/disks'), inVm('vm pools', 'pools'), inVm('vm systemd', '--systemd', 'vm/systemd')],
   },
   {
     name: 'scale',
