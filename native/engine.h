@@ -146,7 +146,7 @@ class Engine {
   void set_pool(std::int64_t capacity, std::int64_t margin, PoolId id = kMainPool) noexcept;
   // The empty directory at `path` is served from a directory of the pool (relative to the pool's). -ENOENT, -ENOTDIR,
   // -ENOTEMPTY, -EBUSY (something is grafted there), -EXDEV (not in the main pool), -ENODEV (no such pool), -EMFILE.
-  // Bindings come after it.
+  // Bindings come after it. Before the mount -ENOENT also says that there is no such directory in the pool: it is grafted, as broken.
   // by_kernel: the filesystem's quota refuses what is too much there; writers bypass the server where readers do.
   [[nodiscard]] int graft(const std::string& path, PoolId pool, const std::string& directory, bool by_kernel = false) noexcept;
   // -ENOENT, -EBUSY (files below are open). Bindings stay: what the lots hold there is theirs until they go.

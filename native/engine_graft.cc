@@ -23,7 +23,7 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
       if (!there->fd || ::fstat(there->fd.get(), &there->st) != 0) there->error = -errno;
     });
     if (!answered) return -EIO;
-    // Before the mount: what is lost is EIO, and not an empty directory.
+    // Before the mount it is grafted all the same: what is lost is EIO, and not an empty directory.
     if (there->error != 0 && (mounted_ || there->error != -ENOENT)) return there->error;
   }
   Change binding = begin_change({kMainPool, id});
@@ -66,7 +66,7 @@ int Engine::graft(const std::string& path, PoolId id, const std::string& directo
   binding.end();
   // The kernel knows the empty directory by this name.
   if (root != nullptr && mounted_) tell_removed(above, name, 0);
-  return error;
+  return error != 0 ? error : there->error;
 }
 
 int Engine::ungraft(const std::string& path) noexcept {

@@ -31,7 +31,7 @@ inline constexpr const char* kPoolLock = ".vreserve/lock";
 
 // An errno that a disk gives that fails or is gone. What a full disk gives, or one without the rights, is no such.
 [[nodiscard]] bool is_of_disk(int error) noexcept;
-// Writes a block to the disk past the page cache, where that can be had. 0 or errno.
+// Writes a block, and waits until it is on the disk. 0 or errno.
 [[nodiscard]] int probe_disk(int pool) noexcept;
 // The mark of the pool, or empty.
 [[nodiscard]] std::string read_mark(int pool) noexcept;

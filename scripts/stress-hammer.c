@@ -1,5 +1,6 @@
 // What `scripts/stress` lets loose on a mount: processes that do random operations on the same few names of two directories,
-// and of a view of blobs, where the mount has one: whoever reads one finds it whole.
+// of one in another pool (`pool`), which may break, where there is that, and of a view of blobs, where the mount has one:
+// whoever reads one finds it whole.
 //   stress-hammer MOUNTPOINT SEED SECONDS PROCESSES
 // Refusals are expected; an errno that tells of a broken server ends it with 1. Prints how many operations there were.
 #define _GNU_SOURCE
@@ -25,7 +26,9 @@ enum { NAMES = 24, LARGEST_BYTES = 3 << 20, BLOCK_BYTES = 1 << 20, HELD = 8 };
 
 static char block[BLOCK_BYTES];
 static unsigned long long state;
-static const char* directories[] = {"job1", "other"};
+static const char* directories[] = {"job1", "other", "pool"};
+static unsigned places = 2;
+static int may_break;  // what is done now may meet the other pool
 static sigjmp_buf after_fault;
 
 static unsigned draw(unsigned below) {
@@ -42,7 +45,10 @@ static void name(char* path, const char* directory) {
 static void check(long result, const char* what) {
   if (result >= 0) return;
   switch (errno) {
-    case EIO: case ENOTCONN: case ECONNABORTED: case EBADF: case EFAULT: case ENOSYS: case EPROTO: case EDEADLK:
+    case EIO:
+      if (may_break) return;
+      err(1, "%s", what);
+    case ENOTCONN: case ECONNABORTED: case EBADF: case EFAULT: case ENOSYS: case EPROTO: case EDEADLK:
     case ENOMEM: case ENFILE: case EMFILE: case ETIMEDOUT: case EUCLEAN:
       err(1, "%s", what);
     default:
@@ -148,7 +154,8 @@ static void operate(const char* home, int* held) {
   char path[64], other[64], away[64];
   name(path, home);
   name(other, home);
-  name(away, directories[draw(2)]);
+  name(away, directories[draw(places)]);
+  may_break = strncmp(path, "pool", 4) == 0 || strncmp(away, "pool", 4) == 0;
   struct statvfs space;
   switch (draw(20)) {
     case 0: case 1: check(unlink(path), "unlink"); break;
@@ -160,7 +167,14 @@ static void operate(const char* home, int* held) {
     case 7: check(link(path, other), "link"); break;
     case 8: check(link(path, away), "link"); break;
     case 9: nameless(home, path); break;
-    case 10: list(draw(4) == 0 ? "." : home); break;
+    case 10:
+      if (draw(4) == 0) {
+        may_break = 1;
+        list(".");
+      } else {
+        list(home);
+      }
+      break;
     case 11: check(symlink("f01", path), "symlink"); break;
     case 12: check(setxattr(path, "user.stress", block, draw(64), 0), "setxattr"); break;
     case 13: check(statvfs(home, &space), "statfs"); break;
@@ -295,7 +309,8 @@ static void operate_store(void) {
   char path[64], any[64], file[64];
   sprintf(path, "%s/u%02u", store, draw(NAMES / 4));
   sprintf(any, "%s/v%02u", store, draw(NAMES / 4));
-  name(file, directories[draw(2)]);
+  name(file, directories[draw(places)]);
+  may_break = strncmp(file, "pool", 4) == 0;
   struct stat st;
   switch (draw(16)) {
     case 0: check(unlink(draw(2) == 0 ? path : any), "unlink of a blob"); break;
@@ -337,7 +352,8 @@ int main(int argc, char** argv) {
   if (chdir(argv[1]) != 0) err(1, "%s", argv[1]);
   const double end = now() + atof(argv[3]);
   const int processes = atoi(argv[4]);
-  const int homes = access(store, F_OK) == 0 ? 3 : 2;
+  if (access("pool", F_OK) == 0) places = 3;
+  const unsigned homes = places + (access(store, F_OK) == 0 ? 1 : 0);
   memset(block, 'v', sizeof block);
   signal(SIGBUS, on_fault);
   for (int i = 0; i < processes; i++) {
@@ -345,7 +361,8 @@ int main(int argc, char** argv) {
     if (pid < 0) err(1, "fork");
     if (pid != 0) continue;
     state = strtoull(argv[2], NULL, 10) * 1000003ULL + (unsigned)i;
-    const unsigned long operations = hammer(i % homes == 2 ? store : directories[i % homes], end);
+    const unsigned home = (unsigned)i % homes;
+    const unsigned long operations = hammer(home == places ? store : directories[home], end);
     printf("%lu\n", operations);
     return fflush(stdout) == 0 ? 0 : 1;
   }

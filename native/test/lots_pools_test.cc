@@ -141,20 +141,38 @@ TEST("a pool goes when no lot is in it") {
 
 TAP_MAIN()
 
-TEST("where the kernel enforces, every charge passes and is counted") {
+TEST("where the kernel enforces, objects are charged and bytes are measured") {
   Pools pools;
   Policy by_kernel = reservation(100);
   by_kernel.by_kernel = true;
   CHECK_EQ(pools.shape(22, by_kernel, {}, kFast).error, 0);
   CHECK_EQ(pools.pool(kFast).set_aside, 290 + 100);
-  CHECK_EQ(pools.charge(22, 150), 150);  // the quota of the filesystem would have refused it
-  CHECK_EQ(pools.change({{.lot = 22, .bytes = 5000, .objects = 3}}), 0);
-  CHECK_EQ(pools.used(22), 5150);
-  CHECK_EQ(pools.pool(kFast).set_aside, 290);
+  CHECK_EQ(pools.change({{.lot = 22, .bytes = 5000, .objects = 3, .pending_bytes = 5000}}), 0);  // the quota would have refused it
+  LotUsage held;
+  CHECK(pools.usage(22, held) && held.bytes == 0 && held.objects == 3 && held.pending_bytes == 0);
+  pools.measured(22, 60);
+  CHECK_EQ(pools.used(22), 60);
+  CHECK_EQ(pools.pool(kFast).set_aside, 290 + 40);
+  CHECK_EQ(pools.room(22), 40);
+  pools.measured(21, 60);
+  CHECK_EQ(pools.used(21), 10);  // another is charged for what it holds
   CHECK_EQ(pools.charge(21, 40), 40);  // what is set aside stays
-  CHECK_EQ(pools.change({{.lot = 22, .bytes = -5150, .objects = -3}}), 0);
+  pools.measured(22, 0);
   CHECK_EQ(pools.pool(kFast).set_aside, 250 + 100);
   // Its own bytes are admitted as any others.
   by_kernel.dedicated_bytes = 800;
   CHECK_EQ(pools.shape(22, by_kernel, {}, kFast).error, ENOSPC);
+}
+
+TEST("what the kernel enforced is nobody's when its lot goes") {
+  Pools pools;
+  Policy by_kernel = reservation(100);
+  by_kernel.by_kernel = true;
+  const std::int64_t before = pools.used(1);
+  CHECK_EQ(pools.shape(30, by_kernel, {}, kMainPool).error, 0);
+  CHECK_EQ(pools.change({{.lot = 30, .objects = 1}}), 0);
+  pools.measured(30, 60);
+  CHECK_EQ(pools.reshape({.gone = {{30, 1}}}).error, 0);
+  CHECK_EQ(pools.used(1), before);
+  CHECK_EQ(pools.pool().set_aside, 0);
 }

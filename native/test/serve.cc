@@ -1,6 +1,6 @@
 // The data plane without Node, for running a real mount under the sanitizers, with a small view of blobs. Commands come on
 // standard input, one a line: `admit ID PATH BYTES [nonrecursive]`, `exclude ID PATH`, `unlink ID PATH`, `release ID`, `count`,
-// `usage`, `known`, `quit`; each answers with one line.
+// `usage`, `known`, `pool ID DIR` (another pool), `graft PATH POOL DIR`, `broken POOL`, `quit`; each answers with one line.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,6 +51,7 @@ void admit(Engine& engine, std::istringstream& words) {
   std::string kind;
   words >> spec.id >> bound.path >> spec.policy.dedicated_bytes >> kind;
   spec.name = bound.path;
+  spec.pool = engine.inodes.root_at(bound.path).pool;
   spec.policy.opportunistic_bytes = 0;
   bound.binding = {spec.id, kind != "nonrecursive", false};
   print_admission(engine.reshape({.lots = {spec}, .gone = {}, .bind = {bound}, .unbind = {}, .must_cover = true}));
@@ -79,6 +80,30 @@ void release(Engine& engine, std::istringstream& words) {
   words >> id;
   const Admission admission = engine.reshape({.lots = {}, .gone = {id}, .bind = {}, .unbind = {}, .force = true});
   std::cout << "released " << -admission.error << std::endl;
+}
+
+void add_pool(Engine& engine, std::istringstream& words) {
+  PoolSpec spec;
+  words >> spec.id >> spec.directory;
+  spec.name = std::to_string(spec.id);
+  spec.mark = "stress";
+  BackingInfo info;
+  std::string why;
+  std::cout << "pool " << engine.add_pool(spec, info, why) << " " << why << std::endl;
+}
+
+void graft(Engine& engine, std::istringstream& words) {
+  std::string path, directory;
+  PoolId pool = kMainPool;
+  words >> path >> pool >> directory;
+  std::cout << "grafted " << engine.graft(path, pool, directory) << std::endl;
+}
+
+void print_broken(Engine& engine, std::istringstream& words) {
+  PoolId pool = kMainPool;
+  words >> pool;
+  const std::string why = engine.pool(pool).broken;
+  std::cout << (why.empty() ? "served" : "broken: " + why) << std::endl;
 }
 
 // What is known and open: inodes, nodes of the view, blobs, and handles that the view has given.
@@ -148,6 +173,9 @@ int main(int argc, char** argv) {
     if (command == "exclude") exclude(engine, words);
     if (command == "unlink") unlink(engine, words, info.view_path);
     if (command == "release") release(engine, words);
+    if (command == "pool") add_pool(engine, words);
+    if (command == "graft") graft(engine, words);
+    if (command == "broken") print_broken(engine, words);
   }
   (void)engine.unmount(true);
   while (!ended) ::usleep(1000);

@@ -180,7 +180,7 @@ export function mountSpaces({ keeper, view, pools, tools, log, waiting, director
           throw new VreserveError('SPACE_IN_USE', { name, reason: 'files of it are open' }, { cause: error });
         });
       }),
-    discard: ({ name, pool }) => directoryIn(pool).takeAway(name),
+    discard: (space) => directoryIn(space.pool).takeAway(space.name, isByKernel(space)),
     discarded: async (mostMs) =>
       (await Promise.all([...elsewhere.values()].map((each) => each.settled(mostMs)))).some((isCleared) => isCleared),
   };

@@ -13,12 +13,20 @@ export const create: Command = {
     'most headroom among those that the policy lets it have: ssd-only, hdd-only, or ssd-first (the default: on another only where no',
     'SSD has room). A space that is there is left as it is, whatever its size, and shown.',
   ],
-  examples: ['vreserve space create data 500GB', 'vreserve space create logs 20GiB --type hdd --at /logs --mount /mnt/data'],
+  examples: [
+    'vreserve space create data 500GB',
+    'vreserve space create logs 20GiB --type hdd --at /logs --mount /mnt/data',
+    'vreserve space create scratch 500GB --enforce kernel',
+  ],
   options: {
     type: { type: 'string', unit: DISK_TYPES.join('|'), help: 'on such a pool only: short for --policy TYPE-only' },
     policy: { type: 'string', unit: SPACE_POLICIES.join('|'), help: 'which pools may have it' },
     at: { type: 'string', unit: 'PATH', help: 'where in the mount, in place of /spaces/NAME; nothing may be there' },
-    enforce: { type: 'string', unit: ENFORCERS.join('|'), help: 'who refuses what does not fit: mount (the default) is exact' },
+    enforce: {
+      type: 'string',
+      unit: ENFORCERS.join('|'),
+      help: 'who refuses what does not fit: mount (the default) is exact; kernel: a quota of btrfs or XFS',
+    },
     ...MOUNT_OPTION,
   },
   words: [2, 2],

@@ -51,7 +51,7 @@ export class SpaceChanges {
   }
 
   get troubles(): string[] {
-    return [...this.#troubles].map(([name, reason]) => `space '${name}' was left half, and cannot be mended: ${reason}`);
+    return [...this.#troubles].map(([name, reason]) => `space '${name}' is not whole, and cannot be mended: ${reason}`);
   }
 
   get(name: string): Space | undefined {
@@ -157,8 +157,7 @@ export class SpaceChanges {
   /** Who has removed the directory by hand gets a new one, and who has taken its limit away gets that. */
   async mend(space: Space): Promise<void> {
     if (space.enforce === 'kernel') await this.#parts.host.enforce(space);
-    if (await this.#isWhole(space)) return;
-    await this.#makeDirectory(space);
+    if (!(await this.#isWhole(space))) await this.#makeDirectory(space);
     this.#troubles.delete(space.name);
   }
 

@@ -18,8 +18,6 @@ export interface KernelQuota {
   limit(path: string, bytes: number, pool: string): Promise<void>;
   /** By path, in one question for the whole pool; a space that the filesystem does not count is missing. Waits for no commit. */
   read(paths: readonly string[], pool: string): Promise<Map<string, Quota>>;
-  /** Of a directory whose files are to be removed, of whatever kind: its limit goes, and all that can go at one stroke. */
+  /** Of a space that is to be removed: its limit goes, and all of it that can go at one stroke. Once more is no error while it is there. */
   release(path: string, pool: string): Promise<void>;
-  /** Another directory may be at the path from now on. */
-  forget(path: string): void;
 }

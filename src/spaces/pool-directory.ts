@@ -23,13 +23,11 @@ export class PoolDirectory {
   readonly #directory: string;
   /** null: the filesystem can hold nothing to a size. It may not be known yet while the pool is away. */
   readonly #quota: () => KernelQuota | null;
-  readonly #log: SpaceLog;
   readonly #garbage: Garbage;
 
   constructor(directory: string, quota: () => KernelQuota | null, log: SpaceLog) {
     this.#directory = directory;
     this.#quota = quota;
-    this.#log = log;
     this.#garbage = new Garbage(this, 'spaces', log);
   }
 
@@ -74,11 +72,14 @@ export class PoolDirectory {
     return join(this.#directory, PoolDirectory.pathOf(name));
   }
 
-  /** Takes it away; its files go afterwards. One that is not there is passed over. */
-  async takeAway(name: string): Promise<void> {
-    this.#quota()?.forget(this.at(name));
+  /** Takes it away; its files go afterwards. One that is not there is passed over. Throws TOOL_… where the kernel enforces it. */
+  async takeAway(name: string, byKernel: boolean): Promise<void> {
     await this.#garbage.after(async () => {
       await this.#ensure(REMOVED);
+      // Nobody finds it again once its files are on their way out.
+      if (byKernel && (await lstat(this.at(name)).catch(() => null)) !== null) {
+        await this.#must().release(this.at(name), this.#directory);
+      }
       await rename(this.at(name), join(this.#directory, REMOVED, randomUUID())).catch((error: unknown) => {
         if (errnoOf(error) !== 'ENOENT') throw error;
       });
@@ -104,21 +105,8 @@ export class PoolDirectory {
   /** Runs `work` on the directory of what was taken away. */
   withRemoved<T>(work: (removed: HeldDirectory) => Promise<T>): Promise<T> {
     return HeldDirectory.with(join(this.#directory, REMOVED), async (removed) => {
-      for (const name of await readdir(removed.at())) {
-        const path = join(this.#directory, REMOVED, name);
-        if ((await lstat(path)).isDirectory()) await this.#release(path);
-      }
       return work(removed);
     });
-  }
-
-  /** What cannot be had back so is cleared away as any other directory. */
-  async #release(path: string): Promise<void> {
-    try {
-      await this.#quota()?.release(path, this.#directory);
-    } catch (error) {
-      this.#log.error({ err: error, path }, 'the limit of a removed space could not be taken away');
-    }
   }
 
   #must(): KernelQuota {

@@ -43,6 +43,7 @@ export class Projects implements KernelQuota {
   }
 
   async make(path: string, pool: string): Promise<void> {
+    this.#ids.delete(path);
     await mkdir(path, PRIVATE).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error;
     });
@@ -76,12 +77,9 @@ export class Projects implements KernelQuota {
   /** Its project is free again when its last file is gone. */
   async release(path: string, pool: string): Promise<void> {
     const id = await this.#id(path);
-    this.forget(path);
-    if (id !== null && this.whyNot(pool) === null) await this.#quota(pool, `limit -p bhard=0 ${id}`);
-  }
-
-  forget(path: string): void {
     this.#ids.delete(path);
+    // Where quotas are off limits are kept, and come into force with them: this one too, until somebody takes it away.
+    if (id !== null && this.whyNot(pool) === null) await this.#quota(pool, `limit -p bhard=0 ${id}`);
   }
 
   /** The project of a space; null: it has none. */

@@ -21,6 +21,7 @@ export class Subvolumes implements KernelQuota {
 
   async make(path: string, pool: string): Promise<void> {
     if ((await lstat(path).catch(() => null)) !== null) return;
+    this.#ids.delete(path);
     if ((await qgroupsOf(this.#tools, pool)).length === 0) await this.#switchOn(pool);
     await this.#run('subvolume', 'create', path);
   }
@@ -48,18 +49,13 @@ export class Subvolumes implements KernelQuota {
 
   /** It goes with all that is in it, subvolumes and snapshots that somebody has made there included. */
   async release(path: string, pool: string): Promise<void> {
-    if ((await lstat(path)).dev === (await lstat(pool)).dev) return;
     const id = await this.#id(path);
-    this.forget(path);
+    this.#ids.delete(path);
     // Kernels before 6.11 keep the qgroup, and what its limit promises would be set aside for nobody.
     await this.#run('qgroup', 'limit', 'none', path).catch(() => {});
     for (const inner of await this.#within(id, pool)) await this.#run('subvolume', 'delete', '-i', inner, path);
     await this.#run('subvolume', 'delete', path);
     await this.#run('qgroup', 'destroy', `0/${id}`, pool).catch(() => {});
-  }
-
-  forget(path: string): void {
-    this.#ids.delete(path);
   }
 
   async #switchOn(pool: string): Promise<void> {

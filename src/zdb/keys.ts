@@ -11,7 +11,7 @@ import { ValueLog } from './value-log.js';
 export const INDEX_FILE = 'index.db';
 
 /** So many changes, or bytes of values, and the index is told of them: after a crash they are read again. */
-const FLUSH_ENTRIES = 131_072;
+const FLUSH_ENTRIES = 65_536;
 const FLUSH_BYTES = 512 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
@@ -60,7 +60,6 @@ export class Keys {
   #nextId = 0;
   /** At the last commit. */
   #nextIdBefore = 0;
-  #flushedAt: Place = 0;
   #bytesSinceFlush = 0;
   /** Whether ids are given, and keys stored so that they lie in order. */
   isSequential: boolean;
@@ -78,7 +77,6 @@ export class Keys {
   #load(): void {
     const { upTo, nextId, files } = this.#index.loadState();
     this.#nextId = nextId;
-    this.#flushedAt = upTo;
     this.#log.open(files, upTo, (record) => {
       const entry = { place: record.kind === VALUE ? record.place : -1, valueBytes: record.valueBytes };
       this.#recent.set(record.key.toString('latin1'), entry);
@@ -340,7 +338,6 @@ export class Keys {
     if (flush !== this.#flush) return;
     this.#withRoom(() => this.#index.saveState(flush.upTo, flush.nextId, flush.files));
     this.#flush = null;
-    this.#flushedAt = flush.upTo;
     this.#ballast.restore();
   }
 
@@ -358,7 +355,6 @@ export class Keys {
     const upTo = this.#log.end;
     this.#withRoom(() => this.#index.clear(upTo));
     this.#flush = null;
-    this.#flushedAt = upTo;
     this.#recent = new Map();
     this.#nextId = 0;
     this.#nextIdBefore = 0;
@@ -368,11 +364,6 @@ export class Keys {
       state.liveBytes = 0;
       if (number !== this.#log.number) this.#log.remove(number);
     }
-  }
-
-  /** True when the index has all that lies before the place. */
-  isFlushed(place: Place): boolean {
-    return this.#flushedAt >= place;
   }
 
   #withRoom(work: () => void): void {

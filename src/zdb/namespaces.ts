@@ -204,8 +204,3 @@ function isReadable(path: string): boolean {
     return errnoOf(error) === 'ENOENT';
   }
 }
-
-/** True for what the system says where there is no room, or no bytes for the lot. */
-export function isNoRoom(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '');
-}

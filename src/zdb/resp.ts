@@ -1,7 +1,7 @@
 // RESP as 0-db speaks it: commands out of what arrives piece by piece, and answers as bytes.
 
 /** Of one command, its name included. */
-export const MOST_ARGUMENTS = 1024;
+const MOST_ARGUMENTS = 1024;
 
 /** Of one argument, in bytes. */
 export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;

@@ -145,7 +145,8 @@ export class Session implements Asker {
     turn.join(this);
     if (this.write === null) return;
     const slot = this.#answers.length - 1;
-    turn.wrote(this, { ...this.write, answer: (other) => this.#correct(slot, other) });
+    const { namespace, again } = this.write;
+    turn.wrote(this, { namespace, again, answer: (other) => this.#correct(slot, other) });
     this.write = null;
   }
 

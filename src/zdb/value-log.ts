@@ -1,8 +1,9 @@
 // The files that hold the values of one namespace: records are only ever added to the last of them.
 
-import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, VreserveError } from '../core/errors.js';
+import { syncDirectory } from '../system/sync-directory.js';
 import { EndedFiles } from './ended-files.js';
 import {
   type FileState,
@@ -150,7 +151,7 @@ export class ValueLog {
   }
 
   /** Adds a record, which can be read at once and is written by `commit`. Throws the system's error, where there is no next file. */
-  add(key: Buffer, value: Buffer, addition: Addition): Place {
+  add(key: Buffer, value: Buffer, { kind, timeS, before }: Addition): Place {
     if (this.#pendingBytes === 0) this.#beginTurn();
     const last = this.#last;
     const bytes = HEADER_BYTES + key.length + value.length;
@@ -161,10 +162,10 @@ export class ValueLog {
       this.#pending = grown;
     }
     const place = placeAt(this.#number, last.endBytes + this.#pendingBytes);
-    writeRecord(this.#pending, this.#pendingBytes, key, value, { ...addition, backBytes: last.lastBytes });
+    writeRecord(this.#pending, this.#pendingBytes, key, value, { kind, timeS, before, backBytes: last.lastBytes });
     last.lastBytes = bytes;
     this.#pendingBytes = needed;
-    if (addition.kind === VALUE) this.#addsValues = true;
+    if (kind === VALUE) this.#addsValues = true;
     return place;
   }
 
@@ -264,13 +265,14 @@ export class ValueLog {
 
   /** What was committed until now is on the disk. */
   async sync(): Promise<void> {
-    if (this.#isDirectoryDirty) {
-      this.#isDirectoryDirty = false;
-      const directory = openSync(this.#directory, 'r');
-      fsyncSync(directory);
-      closeSync(directory);
+    const isDirty = this.#isDirectoryDirty;
+    this.#isDirectoryDirty = false;
+    try {
+      await Promise.all([this.#ended.sync(this.#fd), isDirty && syncDirectory(this.#directory)]);
+    } catch (error) {
+      this.#isDirectoryDirty ||= isDirty;
+      throw error;
     }
-    await this.#ended.sync(this.#fd);
   }
 
   /** Bytes at a place, of a record that is there. Throws the system's error, EIO where there are fewer. */

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { servicePid, until } from '../helpers/http.js';
 import { mount } from '../helpers/mount.js';
-import { RespClient } from '../helpers/resp.js';
+import { command, RespClient } from '../helpers/resp.js';
 
 const CLIENTS = 16;
 
@@ -67,4 +67,46 @@ t.test('every acknowledged SET is there', async (t) => {
     t.match(await m.run(['check', m.mnt]), { code: 0, stdout: /^no difference/ });
     await m.umount();
   }
+});
+
+t.test('many keys, killed while the index is told of them', async (t) => {
+  const m = await mount(t, { args: ['--zdb', '127.0.0.1:0'] });
+  const most = 200_000;
+  const atOnce = 500;
+  const keyOf = (n: number) => `key${String(n).padStart(9, '0')}`;
+  let acknowledged = 0;
+  /** From where it stands on, until the connection breaks or all are there. */
+  const fill = async (client: RespClient) => {
+    for (let at = acknowledged; at < most; at += atOnce) {
+      const sets = Array.from({ length: atOnce }, (_, i) => command('SET', keyOf(at + i), `value of ${at + i}`));
+      client.socket.write(Buffer.concat(sets));
+      for (let i = 0; i < atOnce; i++) {
+        const answer = await client.next();
+        // What was stored before, and not acknowledged, is the same once more.
+        if (answer !== null && answer !== `$${keyOf(at + i)}`) throw new Error(String(answer));
+      }
+      acknowledged = at + atOnce;
+    }
+  };
+  for (const atLeast of [80_000, 140_000]) {
+    const client = await RespClient.connect(m.ready.zdb);
+    const filling = fill(client).catch(() => {});
+    await until(() => acknowledged >= atLeast, 'the index is behind');
+    await m.kill();
+    await filling;
+    await m.remount();
+    const again = await RespClient.connect(m.ready.zdb);
+    const found = Number(await again.ask('DBSIZE'));
+    t.ok(found >= acknowledged && found <= acknowledged + atOnce, `${found} of ${acknowledged} acknowledged`);
+    for (let n = 0; n < acknowledged; n += 997) {
+      const value = await again.ask('GET', keyOf(n));
+      if (value !== `$value of ${n}`) t.fail(`${keyOf(n)} is ${String(value)}`);
+    }
+    await again.close();
+  }
+  const client = await RespClient.connect(m.ready.zdb);
+  await fill(client);
+  t.equal(await client.ask('DBSIZE'), most);
+  t.match(await m.run(['check', m.mnt]), { code: 0, stdout: /^no difference/ });
+  await client.close();
 });

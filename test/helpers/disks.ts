@@ -21,7 +21,8 @@ export interface Disk {
 export async function whyNoDisk(kind: DiskKind): Promise<string | false> {
   if (process.getuid?.() !== 0) return 'only root can mount';
   if (kind === 'tmpfs') return false;
-  const { code } = await run(`mkfs.${kind}`, ['--version']).catch(() => ({ code: 127 }));
+  // xfs knows -V alone.
+  const { code } = await run(`mkfs.${kind}`, ['-V']).catch(() => ({ code: 127 }));
   if (code === 127) return `there is no mkfs.${kind}`;
   const loops = await run('losetup', ['--find']);
   return loops.code === 0 ? false : 'there are no loop devices';

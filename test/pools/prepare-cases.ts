@@ -229,6 +229,19 @@ t.test('names that are refused', { skip }, async (t) => {
       );
     }),
   );
+  for (const [path, says] of [
+    [link, /it is a link to/],
+    [alias, /the name of that device is/],
+    ['/dev/null', /it is no block device/],
+    [loop.file, /write it as/],
+  ] as const) {
+    const got = await vreserve(['pool', 'wipe', path, '--yes-destroy', loop.name]);
+    t.match(got, { code: 2, stdout: '', stderr: says }, `wipe ${path}`);
+  }
+  t.match(await vreserve(['pool', 'devices', loop.path]), { code: 2, stdout: '' }, 'devices takes no names');
+  const shown = (await must(vreserve(['pool', 'devices', '--loop']))).stdout;
+  t.match(shown, /^DEVICE +TYPE +SIZE +STATE +ON IT +SERIAL +MODEL +WHY\n/);
+  t.match(shown, new RegExp(`^${loop.path} +hdd +315 MB +free `, 'm'));
   t.equal(await loop.fingerprint(), before);
   t.notOk(existsSync(poolsDir(b)), 'nothing was made');
 
@@ -237,6 +250,7 @@ t.test('names that are refused', { skip }, async (t) => {
   if (!existsSync(partition)) await run('partx', ['--add', loop.path]);
   if (existsSync(partition)) {
     t.match(await prepare(b, 'plain', partition), { code: 2, stderr: /it is a partition: a pool has whole disks/ });
+    t.match(await vreserve(['pool', 'wipe', partition, '--yes-destroy', loop.name]), { code: 2, stderr: /it is a partition/ });
     await must(run('mkfs.ext4', ['-q', partition]));
     const at = join(b.top, 'partition');
     await mkdir(at);

@@ -19,43 +19,48 @@ import { until } from '../helpers/http.js';
 import { temporaryDirectory } from '../helpers/mount.js';
 
 const self = administrator(0);
-const CREATE: SpaceRequest = { do: 'create', name: 's', bytes: 400, policy: 'ssd-first', enforce: 'mount', at: null };
+const CREATE = { do: 'create', name: 's', bytes: 400, policy: 'ssd-first', at: null } as const;
 const REMOVE: SpaceRequest = { do: 'delete', name: 's' };
 
 interface World {
   plane: ControlPlane;
   /** Stands for the mount. */
   mnt: string;
-  /** Stands for another pool, the only one that has room; null: there is the main one alone. */
+  /** Stands for the pool of what is grafted; null: nothing is. */
   pool: string | null;
+  /** Whether that is the main one, where the kernel enforces; else it is another one, the only one that has room. */
+  byKernel: boolean;
   /** What is served from the pool, by path: as engine and ledger have it. */
   attached: Set<string>;
 }
 
-async function world(t: Test, elsewhere: boolean): Promise<World> {
+async function world(t: Test, kind: keyof typeof KINDS): Promise<World> {
   const top = await temporaryDirectory(t);
   const [own, mnt] = [join(top, 'own'), join(top, 'mnt')];
   await mkdir(own);
   await mkdir(mnt);
-  const pool = elsewhere ? join(top, 'pool') : null;
+  const pool = kind === 'main' ? null : join(top, 'pool');
   if (pool !== null) await mkdir(pool);
   const plane = await controlPlane(own);
   t.teardown(() => plane.ledger.close());
-  return { plane, mnt, pool, attached: new Set() };
+  return { plane, mnt, pool, byKernel: kind === 'kernel', attached: new Set() };
 }
 
-/** What stands for another pool in the place of the host's own. */
-function otherPool({ pool, attached }: World): Partial<SpaceHost> {
+/** What stands for the pool of what is grafted in the place of the host's own. */
+function otherPool({ pool, byKernel, attached }: World): Partial<SpaceHost> {
   if (pool === null) return {};
   const directory = new PoolDirectory(pool, () => null, quietLog());
   return {
-    pools: () => [{ id: 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000, filesystem: 'ext4' }],
+    pools: () => [{ id: byKernel ? 0 : 1, name: 'other', type: 'ssd', state: 'served', headroomBytes: 1000, filesystem: 'ext4' }],
+    whyNotByKernel: () => null,
+    enforce: async () => {},
+    measure: async () => new Map(),
     attach: async ({ name, path }) => {
       await directory.make(name, false);
       attached.add(path);
     },
     detach: async ({ path }) => void attached.delete(path),
-    discard: ({ name }) => directory.takeAway(name),
+    discard: ({ name }) => directory.takeAway(name, false),
     discarded: (mostMs) => directory.settled(mostMs),
   };
 }
@@ -112,9 +117,14 @@ async function everyStep(
   }
 }
 
+const KINDS = { main: 'the main pool', other: 'another pool', kernel: 'the main pool, by the kernel' };
+
 const never = Number.POSITIVE_INFINITY;
 const nothing = async () => {};
-const create = (spaces: Spaces) => spaces.run(CREATE, self);
+const create =
+  ({ byKernel }: World) =>
+  (spaces: Spaces) =>
+    spaces.run({ ...CREATE, enforce: byKernel ? 'kernel' : 'mount' }, self);
 const remove = (spaces: Spaces) => spaces.run(REMOVE, self);
 
 /** What there is: in the ledger, as a lot, as a directory, and the bytes that are set aside. */
@@ -150,14 +160,14 @@ async function cleared(w: World): Promise<void> {
   });
 }
 
-for (const elsewhere of [false, true]) {
-  const where = elsewhere ? 'another pool' : 'the main pool';
+for (const kind of ['main', 'other', 'kernel'] as const) {
+  const where = KINDS[kind];
   t.test(`every step, in ${where}`, async (t) => {
-    const w = await world(t, elsewhere);
-    const creating = await everyStep(w, create, async (at) => {
+    const w = await world(t, kind);
+    const creating = await everyStep(w, create(w), async (at) => {
       await live(w, never, nothing);
       await allOrNothing(t, w, `a creation that ended at ${at}`);
-      await live(w, never, create);
+      await live(w, never, create(w));
       t.same(await found(w), wholeIn(w), 'who asks again gets it');
       t.same(await live(w, never, remove), { deleted: true });
       t.same(await found(w), NOTHING);
@@ -168,7 +178,7 @@ for (const elsewhere of [false, true]) {
     const removing = await everyStep(
       w,
       async (spaces) => {
-        await create(spaces);
+        await create(w)(spaces);
         await writeFile(join(filesOf(w), 'f'), 'x');
         await remove(spaces);
       },
@@ -181,7 +191,9 @@ for (const elsewhere of [false, true]) {
     );
     t.ok(removing > creating + 6, `${removing} half steps`);
 
-    await live(w, never, create);
+    // What its filesystem does for that is tested with it.
+    if (w.byKernel) return;
+    await live(w, never, create(w));
     const update: SpaceRequest = { do: 'update', name: 's', bytes: 700 };
     const updating = await everyStep(
       w,
@@ -196,10 +208,11 @@ for (const elsewhere of [false, true]) {
     t.ok(updating > 2);
   });
 
+  if (kind === 'kernel') continue;
   t.test(`every step of mending, in ${where}`, async (t) => {
-    const w = await world(t, elsewhere);
+    const w = await world(t, kind);
     for (let halves = 1; halves < 13; halves++) {
-      await live(w, halves, create);
+      await live(w, halves, create(w));
       await everyStep(w, nothing, async (at) => t.pass(`mending a creation (${halves}), ended at ${at}`));
       await allOrNothing(t, w, `a creation that ended at ${halves} is mended`);
       await live(w, never, remove);
@@ -207,7 +220,7 @@ for (const elsewhere of [false, true]) {
       await cleared(w);
     }
     for (let halves = 1; halves < 13; halves++) {
-      await live(w, never, create);
+      await live(w, never, create(w));
       await writeFile(join(filesOf(w), 'f'), 'x');
       await live(w, halves, remove);
       await everyStep(w, nothing, async (at) => t.pass(`mending a removal (${halves}), ended at ${at}`));
@@ -220,10 +233,10 @@ for (const elsewhere of [false, true]) {
 }
 
 t.test('a refusal leaves nothing', async (t) => {
-  const w = await world(t, false);
+  const w = await world(t, 'main');
   await writeFile(join(w.mnt, 'spaces'), 'a file');
   await live(w, never, async (spaces) => {
-    await t.rejects(create(spaces), { code: 'SPACES_FOREIGN' });
+    await t.rejects(create(w)(spaces), { code: 'SPACES_FOREIGN' });
     t.same(await found(w), { ...NOTHING, directories: [] }, 'where the directory cannot be made');
     t.same(spaces.troubles, []);
   });

@@ -26,7 +26,7 @@ export interface Part {
 
 const SANITIZERS = ['thread', 'address', 'undefined'] as const;
 const MODES = ['passthrough', 'cached'] as const;
-const PROCESSES = 4;
+const PROCESSES = 5;
 const CRASH_ROUNDS = 50;
 const SPOOL_ENTRIES = 50_000;
 const STORE_KILLS = 60;

@@ -24,6 +24,11 @@ const RECLAIMED_NAMES = 6;
 /** Grants so tight that writes are refused all the time. */
 const [JOB_BYTES, OTHER_BYTES, STORE_BYTES] = [20_000_000, 24_000_000, 6_000_000];
 const STORE_ID = 1_000_000;
+/** Another pool, of which a directory is served as `pool`, and lots in it. */
+const [POOL, POOL_LOT, BELOW_LOT] = [7, 2_000_000, 3_000_000];
+const [POOL_BYTES, BELOW_BYTES] = [16_000_000, 4_000_000];
+/** After so many bindings the pool breaks once. */
+const BREAKS_EVERY = 12;
 
 /** native/test/serve.cc: a line in, a line out. */
 class Plane {
@@ -81,6 +86,42 @@ function isPlausible(answer: string): boolean {
   return lots.every((lot) => lot.trim() === '' || lot.includes('(moving)'));
 }
 
+/** Another pool on a tmpfs of its own, in a place that it can be lost from with all that is in it. */
+async function addPool(session: Session, plane: Plane, top: string, mnt: string): Promise<void> {
+  const [disk, at] = [join(top, 'disk'), join(top, 'pool')];
+  for (const directory of [disk, at]) await mkdir(directory);
+  await session.command('mount', ['-t', 'tmpfs', '-o', 'size=512m', 'vreserve-stress', disk]);
+  await session.command('mount', ['--bind', disk, at]);
+  await mkdir(join(at, 'space'));
+  await mkdir(join(mnt, 'pool'));
+  for (const [words, answer] of [
+    [`pool ${POOL} ${at}`, 'pool 0'],
+    [`graft /pool ${POOL} space`, 'grafted 0'],
+    [`admit ${POOL_LOT} /pool ${POOL_BYTES}`, 'granted'],
+  ] as const) {
+    const said = await plane.ask(words);
+    if (!said.startsWith(answer)) throw new Error(`${words}: ${said}`);
+  }
+}
+
+async function untilPool(plane: Plane, state: 'served' | 'broken'): Promise<void> {
+  const endMs = performance.now() + ANSWER_MS;
+  for (let said = ''; !said.startsWith(state); await sleep(50)) {
+    said = await plane.ask(`broken ${POOL}`);
+    if (performance.now() > endMs) throw new Error(`the pool is ${said}`);
+  }
+}
+
+/** The pool goes under its writers, and comes back. */
+async function breakPool(session: Session, plane: Plane, top: string): Promise<void> {
+  await session.command('umount', ['--lazy', join(top, 'pool')]);
+  await untilPool(plane, 'broken');
+  const count = await plane.ask('count');
+  if (!isPlausible(count)) throw new Error(`count while a pool is broken: ${count}`);
+  await session.command('mount', ['--bind', join(top, 'disk'), join(top, 'pool')]);
+  await untilPool(plane, 'served');
+}
+
 /** Takes files of the lot away while they are in use; how many went. */
 async function reclaim(plane: Plane, id: number): Promise<number> {
   let gone = 0;
@@ -112,6 +153,8 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   const stored = await plane.ask(`admit ${STORE_ID} /.vreserve/blobs ${STORE_BYTES}`);
   if (!stored.startsWith('granted')) throw new Error(`admit the store: ${stored}`);
 
+  await addPool(session, plane, top, mnt);
+
   const words = [mnt, String(seed), String(seconds), String(processes)];
   let hammering = true;
   const hammered = session.command(hammer, words, { timeoutMs: seconds * 1000 + ANSWER_MS }).finally(() => {
@@ -121,6 +164,7 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   let admitted = 0;
   let refused = 0;
   let unlinked = 0;
+  let broken = 0;
   for (let id = 3; hammering; id++) {
     const answer = await plane.ask(`admit ${id} /other ${OTHER_BYTES}${id % 3 === 0 ? ' nonrecursive' : ''}`);
     if (answer.startsWith('granted')) {
@@ -132,8 +176,17 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
       const released = await plane.ask(`release ${id}`);
       if (!/^released -?\d+$/.test(released)) throw new Error(`release: ${released}`);
     } else refused++;
+    const below = await plane.ask(`admit ${BELOW_LOT + id} /pool/s ${BELOW_BYTES}`);
+    if (below.startsWith('granted')) {
+      const released = await plane.ask(`release ${BELOW_LOT + id}`);
+      if (!/^released -?\d+$/.test(released)) throw new Error(`release: ${released}`);
+    }
     const count = await plane.ask('count');
     if (!isPlausible(count)) throw new Error(`count under load: ${count}`);
+    if (id % BREAKS_EVERY === 0) {
+      await breakPool(session, plane, top);
+      broken++;
+    }
     await sleep(50);
   }
   const operations = (await hammered).split('\n').reduce((sum, line) => sum + Number(line), 0);
@@ -148,5 +201,5 @@ export async function hammerPlane(session: Session, hammer: string, what: Hammer
   if (!known.endsWith(' 0 0')) throw new Error(`blobs are open at the end: ${known}`);
   const code = await plane.quit();
   if (code !== 0 || plane.complaints !== '') throw new Error(`the server ended with ${code}\n${plane.complaints}`);
-  return `${operations} operations, ${admitted} bindings admitted, ${refused} refused, ${unlinked} files reclaimed`;
+  return `${operations} operations, ${admitted} bindings admitted, ${refused} refused, ${unlinked} files reclaimed, a pool broken ${broken} times`;
 }

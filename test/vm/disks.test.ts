@@ -31,19 +31,20 @@ interface Line {
 }
 
 /** The lines of a command that goes on, as JSON. */
-async function listen(t: Test, ...words: string[]): Promise<Line[]> {
+async function listen(t: Test, ...words: string[]) {
   const child = spawn(process.execPath, [MAIN, ...words], {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: { ...process.env, NODE_OPTIONS: '' },
   });
   const ended = once(child, 'close');
-  t.teardown(async () => {
+  const end = async () => {
     child.kill('SIGKILL');
     await ended;
-  });
+  };
+  t.teardown(end);
   const lines: Line[] = [];
   createInterface(child.stdout).on('line', (line) => lines.push(JSON.parse(line) as Line));
-  return lines;
+  return { lines, end };
 }
 
 t.test('disks as they are, and what a mapper holds', { skip }, async (t) => {
@@ -69,6 +70,9 @@ t.test('disks as they are, and what a mapper holds', { skip }, async (t) => {
   await must(run('dmsetup', ['remove', 'held']));
   t.equal((await must(run('wipefs', [hdd.path]))).stdout, '', 'nothing was written');
   t.match(await deviceAt(hdd.path), { state: 'free' });
+  await must(run('mkfs.ext4', ['-q', hdd.path]));
+  t.match(await vreserve(['pool', 'wipe', hdd.path, '--yes-destroy', ssd.serial]), { code: 1, stderr: /was not touched/ });
+  t.match(await vreserve(['pool', 'wipe', hdd.path, '--yes-destroy', hdd.serial]), { code: 0, stdout: /wiped .*ext4/ });
 });
 
 t.test('a disk is pulled out under writers, and put back', { skip }, async (t) => {
@@ -96,7 +100,7 @@ t.test('a disk is pulled out under writers, and put back', { skip }, async (t) =
   const status = () => vreserve(['status', '--config', file]);
   const monitor = await listen(t, 'pool', 'monitor', mnt, '--json', '--every', '100ms', '--pools-dir', poolsDir);
   const journal = await listen(t, 'ledger', mnt, '--follow', '--json');
-  const told = async (lines: Line[], event: string, words: object) => {
+  const told = async ({ lines }: { lines: Line[] }, event: string, words: object) => {
     const isIt = (line: Line) => line.event === event && Object.entries(words).every(([name, value]) => line[name] === value);
     t.ok(
       (
@@ -173,6 +177,9 @@ t.test('a disk is pulled out under writers, and put back', { skip }, async (t) =
   t.match(await beside, { code: 0 });
   const check = await vreserve(['check', mnt]);
   t.equal(check.code, 0, check.stdout + check.stderr);
+  // They have files of the mount open.
+  await monitor.end();
+  await journal.end();
   await must(vreserve(['umount', mnt]));
 });
 

@@ -50,7 +50,7 @@ ExecStart=/bin/cat ${mnt}/.vreserve/health
   t.equal(await state('after'), 'active');
   t.match(await said(), /pool first: made, mounted[\s\S]*\nok\n/);
   t.match(await run('lsblk', ['--noheadings', '--output', 'LABEL', disk.path]), { stdout: /first/ }, 'the first free SSD');
-  await must(shell(`${COMMAND} reserve ${mnt}/job 10MB; echo data >${mnt}/job/f`));
+  await must(shell(`${COMMAND} reserve ${mnt}/job 10MB; mkdir -p ${mnt}/job; echo data >${mnt}/job/f`));
 
   t.match(await run('systemctl', ['stop', 'vreserve']), { code: 0 }, await said());
   t.equal(await state('vreserve'), 'inactive');

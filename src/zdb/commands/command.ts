@@ -32,7 +32,7 @@ export const DENIED = failure('Permission denied');
 export const NO_KEY = failure('Key not found');
 export const READ_ONLY = failure('Namespace is in read-only mode');
 export const IS_FROZEN = failure(FROZEN);
-export const IS_LOCKED = failure(LOCKED);
+const IS_LOCKED = failure(LOCKED);
 export const NOT_SUPPORTED = failure('Command not supported');
 
 /** null: there are so many, and none is empty. */
