@@ -36,10 +36,12 @@ export const create: Command = {
     const options = { type: text('type'), policy: text('policy'), at: text('at'), enforce: text('enforce') };
     const request = { do: 'create', name, bytes, ...options };
     // What is wrong with the words is said before a mount is looked for.
-    spaceRequest(request);
+    const asked = spaceRequest(request);
     const { result, mountpoint } = await askSpaces<SpaceJson>(request, parsed);
     if (json) printJson(result);
     else print(`space ${result.name}: ${spaceLine(result, mountpoint)}`);
+    const stays = asked.do === 'create' && asked.bytes !== result.sizeBytes;
+    if (stays && !json) print('it was there already, and stays as it is: vreserve space update gives it another size');
     return 0;
   },
 };

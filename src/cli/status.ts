@@ -1,4 +1,5 @@
 // `vreserve status`: passes when all that was asked for is there and well; with --wait, as soon as it is.
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseTimerMs } from '../core/duration.js';
 import { asVreserveError, VreserveError } from '../core/errors.js';
@@ -10,7 +11,7 @@ import { PoolsDirectory } from '../pools/pools-directory.js';
 import { systemTools, type Tools } from '../pools/tools.js';
 import { readBootConfig } from './boot.js';
 import type { Command } from './command.js';
-import { isVreserve, mountAt, vreserveMounts } from './mountinfo.js';
+import { isVreserve, mountAt, realPathOf, vreserveMounts } from './mountinfo.js';
 import { print, printJson } from './output.js';
 import { askMount } from './pool-report.js';
 import { Stop } from './spool-stop.js';
@@ -69,8 +70,9 @@ function waitMs(text: string | undefined): number {
 }
 
 async function look(tools: Tools, typed: string | undefined, config: BootConfig | null): Promise<Found> {
-  const found: Found = { mountpoint: typed ?? config?.mount.mountpoint ?? null, missing: [], notes: [] };
+  const found: Found = { mountpoint: config?.mount.mountpoint ?? null, missing: [], notes: [] };
   try {
+    if (typed !== undefined) found.mountpoint = realPathOf(resolve(typed));
     found.mountpoint ??= theOnlyMount();
     await lookAtMount(tools, found.mountpoint, found);
     if (config !== null) await lookAtPools(config, tools, found);

@@ -366,9 +366,6 @@ export class Pools {
       // Somebody may have taken the empty directory away behind the mount.
       if (!readOnly) mkdirSync(join(view, graft.path), { recursive: true });
       await engine.graft(graft.path, graft.pool, graft.directory, graft.byKernel === true);
-      const isAway = (engine.pool(graft.pool).broken ?? null) !== null;
-      // Served as EIO, so that nobody writes into the empty directory.
-      if (!isAway) statSync(join(this.directoryOf(graft.pool), graft.directory));
     } catch (error) {
       log.error({ err: error, graft }, 'what lies in a pool cannot be served');
       this.#lost.push(`${graft.path} cannot be served from its pool: ${errnoOf(error) ?? 'EIO'}`);
