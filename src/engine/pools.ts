@@ -49,8 +49,8 @@ export class Pools {
   readonly #grafts = new Map<string, Graft>();
   /** Why a pool is broken, as it was last recorded. */
   readonly #broken = new Map<string, string>();
-  /** What could not be grafted when the mount began. */
-  readonly #lost: string[] = [];
+  /** By path: why what could not be grafted when the mount began is not served. */
+  readonly #lost = new Map<string, string>();
   #mountId = '';
 
   constructor(parts: PoolParts) {
@@ -119,7 +119,8 @@ export class Pools {
     const broken = this.rows().flatMap(({ name, directory, broken: reason }) =>
       reason === null ? [] : [`pool ${name} at ${directory} is broken: ${reason}`],
     );
-    return [...broken, ...this.#lost];
+    const lost = [...this.#lost].map(([path, errno]) => `${path} cannot be served from its pool: ${errno}`);
+    return [...broken, ...lost];
   }
 
   /** Records what broke and what is back since the last time. */
@@ -272,6 +273,7 @@ export class Pools {
     }
     await ledger.dropGraft(path, []);
     this.#grafts.delete(path);
+    this.#lost.delete(path);
     return graft;
   }
 
@@ -368,7 +370,7 @@ export class Pools {
       await engine.graft(graft.path, graft.pool, graft.directory, graft.byKernel === true);
     } catch (error) {
       log.error({ err: error, graft }, 'what lies in a pool cannot be served');
-      this.#lost.push(`${graft.path} cannot be served from its pool: ${errnoOf(error) ?? 'EIO'}`);
+      this.#lost.set(graft.path, errnoOf(error) ?? 'EIO');
     }
   }
 

@@ -47,7 +47,7 @@ export class Measuring {
   start(): void {
     this.#parts.host.onUse((lot) => this.#used(lot));
     this.#activeTicks = ACTIVE_TICKS;
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
   /** Resolves when nothing is being read, or what hangs is given up. */

@@ -83,6 +83,7 @@ t.test('from empty disks to a mount: made, mounted, well; and the same after a r
   t.match(dead, { code: 1, stdout: /does not answer|gives no answer/ });
   t.match(await boot(file), { mount: { already: false } }, 'a mount whose daemon is gone is mounted anew');
   t.match(await vreserve(['status', at(b, 'mnt')]), { code: 0, stdout: 'ok\n' });
+  t.match(await vreserve(['status', 'mnt'], { cwd: b.top }), { code: 0, stdout: 'ok\n' }, 'from where one is');
 });
 
 t.test('pools that are missing, broken, degraded, or not wanted', { skip }, async (t) => {

@@ -36,7 +36,7 @@ t.test('a space from its creation to its removal', async (t) => {
 
   t.equal(
     (await must(space(m, 'create', 'data', '99MB'))).stdout,
-    `space data: 40 MB at ${m.mnt}/spaces/data, on pool main (ssd), 40 MB used\n`,
+    `space data: 40 MB at ${m.mnt}/spaces/data, on pool main (ssd), 40 MB used\nit was there already, and stays as it is: vreserve space update gives it another size\n`,
   );
   t.match(
     await ask(m, { do: 'create', name: 'data', bytes: 1, type: 'hdd', at: '/elsewhere' }),
