@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <system_error>
 
 namespace vreserve {
 
@@ -203,7 +204,14 @@ void Device::grow() noexcept {
       if (running == 0) return;  // the last one has ended
     } while (!running_.compare_exchange_weak(running, running + 1));
     add_thread();
-    threads_.back()->thread = std::thread([this, w = threads_.back().get()] { run(*w); });
+    Worker* const worker = threads_.back().get();
+    try {
+      worker->thread = std::thread([this, worker] { run(*worker); });
+    } catch (const std::system_error&) {  // the system has no more of them
+      delist(*worker);
+      if (running_.fetch_sub(1) == 1) ended_();
+      return;
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 // comes back and every request in it has ended; then it is counted, and served.
 #include <algorithm>
 #include <semaphore>
+#include <system_error>
 #include <thread>
 
 #include "ops.h"
@@ -34,12 +35,16 @@ bool Engine::ask(PoolId id, std::function<void()> question) noexcept {
     std::binary_semaphore given{0};
   };
   const auto answer = std::make_shared<Answer>();
-  std::thread([pool, answer, question = std::move(question)] {
-    question();
-    int waits = 0;
-    if (!answer->state.compare_exchange_strong(waits, 1)) --pool->unanswered;
-    answer->given.release();
-  }).detach();
+  try {
+    std::thread([pool, answer, question = std::move(question)] {
+      question();
+      int waits = 0;
+      if (!answer->state.compare_exchange_strong(waits, 1)) --pool->unanswered;
+      answer->given.release();
+    }).detach();
+  } catch (const std::system_error&) {  // the system has no more threads
+    return false;
+  }
   if (answer->given.try_acquire_for(kAnswerPatience)) return true;
   ++pool->unanswered;
   int waits = 0;

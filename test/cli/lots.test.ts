@@ -103,7 +103,7 @@ t.test('lots on the command line', async (t) => {
     { args: ['reclaim', m.mnt], code: 2, stderr: /say --plan to list, or --apply to delete/ },
     { args: ['reclaim', m.mnt, '--plan', '--apply'], code: 2, stderr: /say --plan/ },
     { args: ['reclaim', m.mnt, '--plan', '--low-watermark', '101%'], code: 2, stderr: /not a percentage/ },
-    { args: ['reclaim', m.mnt, '--plan', '--low-watermark', '100%'], stdout: /^would delete 0 files, 0 B: filled / },
+    { args: ['reclaim', m.mnt, '--plan', '--low-watermark', '100%'], stdout: /^would delete 0 files, 0 B: pool main filled / },
   ];
   for (const { args, input, code = 0, stdout = '', stderr } of cases) {
     const options: RunOptions = input === undefined ? {} : { input };

@@ -143,10 +143,12 @@ for (const [kind, make] of Object.entries(KINDS)) {
     );
     t.match(await m.run(['check', m.mnt]), { code: 0 });
     t.match(await m.run(['reserve', join(m.mnt, 'silent/again'), '1MiB']), { code: 0 });
-    const journal = await readFile(join(m.mnt, '.vreserve/ledger'), 'utf8');
-    t.same(
-      journal.match(/"event":"pool-(broken|back)"/g)?.map((text) => text.slice(9, -1)),
-      ['pool-broken', 'pool-back'],
-    );
+    const told = async () => {
+      const journal = await readFile(join(m.mnt, '.vreserve/ledger'), 'utf8');
+      return journal.match(/"event":"pool-(broken|back)"/g)?.map((text) => text.slice(9, -1));
+    };
+    // The control plane looks once a second.
+    const events = await soon(told, (found) => found?.length === 2);
+    t.same(events, ['pool-broken', 'pool-back']);
   });
 }

@@ -45,8 +45,11 @@ const WRITER = `
     fs.closeSync(fd);
   };
   const over = (path, bytes) => {
-    // In place: it begins with what is there, and is cut to what is meant.
-    const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT);
+    // In place: it begins with what is there, and is cut to what is meant. ESTALE: that has become another one meanwhile.
+    let fd;
+    while (fd === undefined) {
+      try { fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT); } catch (error) { if (error.errno !== -116) throw error; }
+    }
     fs.writeSync(fd, bytes, 0, bytes.length, 0);
     fs.ftruncateSync(fd, bytes.length);
     fs.closeSync(fd);

@@ -113,6 +113,8 @@ t.test('killed at each step, and the next start', { skip }, async (t) => {
     if (made) t.ok(isFinished, `${when}: what was whole is finished`);
     t.equal(await isMounted(directory), isFinished);
     if (isFinished) {
+      // Boot has given it to the mount, which has it open.
+      await must(vreserve(['pool', 'remove', mountpoint, P]));
       await must(run('umount', [directory]));
       for (const loop of [one, two]) await must(vreserve(['pool', 'wipe', loop.path, '--yes-destroy', loop.name]));
     } else {
